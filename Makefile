@@ -1,0 +1,53 @@
+# Two commands matter: `make demo` and `make test`. Each makes .venv if it is missing, builds, installs, and does its job.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH ?= torch==2.13.0
+NATIVE := CMakeLists.txt $(wildcard csrc/*.h csrc/*/*.h csrc/*/*.cpp)
+
+.PHONY: help demo test lint format bench build clean
+
+help:
+	@echo "make demo    train three models on RingTransfer and show over-squashing (3 minutes)"
+	@echo "make test    run all tests"
+	@echo "make lint    ruff, pyright, clang-format"
+	@echo "make format  put sources into shape"
+	@echo "make bench   measure speed against peers and write benchmarks/results"
+	@echo "make clean   remove what was built; .venv too"
+
+# Torch comes first, pinned: an unpinned one may bring gigabytes of CUDA libraries.
+$(VENV)/.torch:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.torch pyproject.toml $(NATIVE) $(wildcard build_backend/*.py)
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+build: $(VENV)/.installed
+
+demo: build
+	$(BIN)/python -m benchmarks.demo
+
+test: build
+	$(BIN)/python -m pytest
+
+lint: build
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/clang-format --dry-run --Werror $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp')
+
+format: build
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/clang-format -i $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp')
+
+bench: build
+	$(BIN)/python -m benchmarks.spmm
+	$(BIN)/python -m benchmarks.training_step
+
+clean:
+	rm -rf build dist $(VENV) runs .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,122 @@
+// What the boxed operators call: row kernels, declared once for each instruction set they are compiled for.
+#pragma once
+
+#include <cstdint>
+
+#include "common/types.h"
+
+namespace gnnkit {
+
+// Rows [begin, end) of one sparse times dense product. `col` null: position p reads row p of x.
+template <typename T, typename I>
+struct SpmmArgs {
+  const I* rowptr;
+  const I* col;
+  const I* edge_id;  // row of `weight` at each position; null: the position itself
+  const T* weight;   // [E, heads]; null: ones
+  const T* x;
+  T* out;
+  I* arg;              // extremum only: position that attains it
+  const I* arg_label;  // null: `arg` holds the position; else what stands for it
+  int64_t num_edges;
+  int64_t width;
+  int64_t heads;
+  bool mean;
+  bool largest;
+};
+
+template <typename T, typename I>
+struct SddmmArgs {
+  const I* rowptr;
+  const I* col;
+  const I* edge_id;
+  const T* a_dst;
+  const T* b_src;
+  T* out;  // [E, heads]
+  int64_t width;
+  int64_t heads;
+};
+
+template <typename T, typename I>
+struct SegmentArgs {
+  const I* ptr;
+  const I* perm;  // null: rows are consecutive
+  const T* src;
+  const T* grad;  // softmax backward only
+  T* out;
+  int64_t width;
+  bool mean;
+};
+
+template <typename T>
+struct EpilogueArgs {
+  const T* x;
+  const T* bias;      // [width]; null: none
+  const T* residual;  // null: none
+  const T* grad;      // backward only
+  T* out;
+  Accumulate<T>* grad_bias;  // backward only: sums of one block, [width]; null: none
+  int64_t width;
+  uint64_t seed;
+  double p;
+  Activation activation;
+};
+
+#define GNNKIT_DECLARE_KERNELS(isa)                                             \
+  namespace isa {                                                               \
+  template <typename T, typename I>                                             \
+  void spmm_rows(const SpmmArgs<T, I>&, int64_t begin, int64_t end);            \
+  template <typename T, typename I>                                             \
+  void spmm_extremum_rows(const SpmmArgs<T, I>&, int64_t begin, int64_t end);   \
+  template <typename T, typename I>                                             \
+  void sddmm_rows(const SddmmArgs<T, I>&, int64_t begin, int64_t end);          \
+  template <typename T, typename I>                                             \
+  void segment_expand_rows(const SegmentArgs<T, I>&, int64_t begin, int64_t end);   \
+  template <typename T, typename I>                                             \
+  void segment_softmax_rows(const SegmentArgs<T, I>&, int64_t begin, int64_t end);  \
+  template <typename T, typename I>                                             \
+  void softmax_backward_rows(const SegmentArgs<T, I>&, int64_t begin, int64_t end); \
+  template <typename T>                                                         \
+  void epilogue_range(const EpilogueArgs<T>&, int64_t begin, int64_t end);      \
+  template <typename T>                                                         \
+  void epilogue_backward_range(const EpilogueArgs<T>&, int64_t begin, int64_t end); \
+  }
+
+GNNKIT_DECLARE_KERNELS(baseline)
+#if defined(GNNKIT_X86)
+GNNKIT_DECLARE_KERNELS(avx2)
+GNNKIT_DECLARE_KERNELS(avx512)
+#endif
+
+enum class Isa { kBaseline, kAvx2, kAvx512 };
+// The best instruction set of this processor, or the one that GNNKIT_CPU_ISA names (baseline, avx2, avx512).
+Isa active_isa();
+
+#if defined(GNNKIT_X86)
+#define GNNKIT_CALL(kernel, ...)                       \
+  do {                                                 \
+    switch (::gnnkit::active_isa()) {                  \
+      case ::gnnkit::Isa::kAvx512:                     \
+        ::gnnkit::avx512::kernel(__VA_ARGS__);         \
+        break;                                         \
+      case ::gnnkit::Isa::kAvx2:                       \
+        ::gnnkit::avx2::kernel(__VA_ARGS__);           \
+        break;                                         \
+      default:                                         \
+        ::gnnkit::baseline::kernel(__VA_ARGS__);       \
+    }                                                  \
+  } while (false)
+#else
+#define GNNKIT_CALL(kernel, ...) ::gnnkit::baseline::kernel(__VA_ARGS__)
+#endif
+
+// Instantiates a row kernel for every element and index type.
+#define GNNKIT_INSTANTIATE(kernel, Args)                                                                    \
+  template void kernel<float, int32_t>(const Args<float, int32_t>&, int64_t, int64_t);                      \
+  template void kernel<float, int64_t>(const Args<float, int64_t>&, int64_t, int64_t);                      \
+  template void kernel<double, int32_t>(const Args<double, int32_t>&, int64_t, int64_t);                    \
+  template void kernel<double, int64_t>(const Args<double, int64_t>&, int64_t, int64_t);                    \
+  template void kernel<BFloat16, int32_t>(const Args<BFloat16, int32_t>&, int64_t, int64_t);                \
+  template void kernel<BFloat16, int64_t>(const Args<BFloat16, int64_t>&, int64_t, int64_t)
+
+}  // namespace gnnkit

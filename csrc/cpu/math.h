@@ -1,0 +1,73 @@
+// Elementary functions without branches, so that loops over them vectorise. Included only by the kernel sources.
+#pragma once
+
+#include <cmath>
+
+#include "cpu/vec.h"
+
+namespace gnnkit::GNNKIT_ISA {
+
+// e^x within 2 units in the last place: x = n ln 2 + r, a polynomial in r, and n put into the exponent.
+inline float exponential(float x) {
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
+  const float clamped = x < -87.0f ? -87.0f : (x > 88.0f ? 88.0f : x);
+  const float shifted = clamped * 1.44269504088896341f + kRound;
+  const float n = shifted - kRound;
+  const float r = (clamped - n * 0.693359375f) - n * -2.12194440e-4f;
+  float y = 1.9875691500e-4f;
+  y = y * r + 1.3981999507e-3f;
+  y = y * r + 8.3334519073e-3f;
+  y = y * r + 4.1665795894e-2f;
+  y = y * r + 1.6666665459e-1f;
+  y = y * r + 5.0000001201e-1f;
+  y = y * r * r + r + 1.0f;
+  const uint32_t exponent = (bit_cast<uint32_t>(shifted) - bit_cast<uint32_t>(kRound) + 127u) << 23;
+  const float scaled = y * bit_cast<float>(exponent);
+  const float low = x < -87.0f ? 0.0f : scaled;  // what is below the smallest normal number counts as zero
+  const float high = x > 88.0f ? scaled * 1e38f : low;
+  return x != x ? x : high;
+}
+inline double exponential(double x) { return std::exp(x); }
+
+// erf(z) by Abramowitz and Stegun 7.1.26, |error| <= 1.5e-7, given exp(-z^2).
+inline float error_function(float z, float exp_minus_square) {
+  const float magnitude = z < 0 ? -z : z;
+  const float t = 1.0f / (1.0f + 0.3275911f * magnitude);
+  const float poly =
+      t * (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f))));
+  const float value = 1.0f - poly * exp_minus_square;
+  return z < 0 ? -value : value;
+}
+inline double error_function(double z, double) { return std::erf(z); }
+
+template <Activation activation, typename A>
+inline A activate(A v) {
+  if constexpr (activation == Activation::kRelu) {
+    return v < A(0) ? A(0) : v;  // keeps NaN
+  } else if constexpr (activation == Activation::kGelu) {
+    const A z = v * A(0.70710678118654752440);
+    return A(0.5) * v * (A(1) + error_function(z, exponential(-z * z)));
+  } else if constexpr (activation == Activation::kSilu) {
+    return v / (A(1) + exponential(-v));
+  } else {
+    return v;
+  }
+}
+
+template <Activation activation, typename A>
+inline A derivative(A v) {
+  if constexpr (activation == Activation::kRelu) {
+    return v > A(0) ? A(1) : A(0);
+  } else if constexpr (activation == Activation::kGelu) {
+    const A z = v * A(0.70710678118654752440);
+    const A gauss = exponential(-z * z);
+    return A(0.5) * (A(1) + error_function(z, gauss)) + v * gauss * A(0.39894228040143267794);
+  } else if constexpr (activation == Activation::kSilu) {
+    const A s = A(1) / (A(1) + exponential(-v));
+    return s * (A(1) + v * (A(1) - s));
+  } else {
+    return A(1);
+  }
+}
+
+}  // namespace gnnkit::GNNKIT_ISA

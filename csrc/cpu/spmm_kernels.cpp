@@ -1,0 +1,211 @@
+// Sparse times dense, row by row. A row's sums stay in registers over all of its edges; features are tiled so that they
+// fit. Every row is computed by one thread in ascending order of position: the split between threads leaves no trace.
+#include "cpu/kernels.h"
+#include "cpu/vec.h"
+
+namespace gnnkit::GNNKIT_ISA {
+
+namespace {
+
+// Positions ahead whose source rows are requested from memory while the current one is added.
+constexpr int64_t kPrefetchDistance = 12;
+
+enum class Weighting { kNone, kPerEdge, kPerElement };
+
+template <typename T, typename I>
+inline int64_t source_of(const SpmmArgs<T, I>& args, int64_t position) {
+  return args.col != nullptr ? static_cast<int64_t>(args.col[position]) : position;
+}
+
+template <typename T, typename I>
+inline const T* weight_of(const SpmmArgs<T, I>& args, int64_t position) {
+  const int64_t edge = args.edge_id != nullptr ? static_cast<int64_t>(args.edge_id[position]) : position;
+  return args.weight + edge * args.heads;
+}
+
+template <int K, int N, typename T, typename I>
+inline void prefetch_row(const SpmmArgs<T, I>& args, int64_t position, int64_t offset) {
+  constexpr int64_t kLine = 64 / sizeof(T);
+  if (args.col == nullptr || position >= args.num_edges) return;
+  const T* row = args.x + source_of(args, position) * args.width + offset;
+  for (int64_t element = 0; element < K * N; element += kLine) __builtin_prefetch(row + element);
+}
+
+// Columns [offset, offset + K N) of row `row`; `head` selects the weight where there is one per head.
+template <int K, int N, Weighting weighting, typename T, typename I>
+inline void sum_tile(const SpmmArgs<T, I>& args, int64_t row, int64_t offset, int64_t head) {
+  using A = Accumulate<T>;
+  Vector<A, N> sum[K] = {};
+  const int64_t begin = args.rowptr[row];
+  const int64_t end = args.rowptr[row + 1];
+  for (int64_t position = begin; position < end; ++position) {
+    prefetch_row<K, N>(args, position + kPrefetchDistance, offset);
+    const T* source = args.x + source_of(args, position) * args.width + offset;
+    if constexpr (weighting == Weighting::kNone) {
+#pragma GCC unroll 8
+      for (int k = 0; k < K; ++k) sum[k] += load<N>(source + k * N);
+    } else if constexpr (weighting == Weighting::kPerEdge) {
+      const A weight = widen(weight_of(args, position)[head]);
+#pragma GCC unroll 8
+      for (int k = 0; k < K; ++k) sum[k] += weight * load<N>(source + k * N);
+    } else {
+      const T* weight = weight_of(args, position) + offset;
+#pragma GCC unroll 8
+      for (int k = 0; k < K; ++k) sum[k] += load<N>(weight + k * N) * load<N>(source + k * N);
+    }
+  }
+  if (args.mean && end > begin) {
+    const A count = static_cast<A>(end - begin);
+    for (int k = 0; k < K; ++k) sum[k] /= count;
+  }
+  T* target = args.out + row * args.width + offset;
+#pragma GCC unroll 8
+  for (int k = 0; k < K; ++k) store<N>(target + k * N, sum[k]);
+}
+
+template <Weighting weighting, typename T, typename I>
+inline void sum_row(const SpmmArgs<T, I>& args, int64_t row, int64_t first, int64_t width, int64_t head) {
+  for_each_tile<kLanes<T>>(width, [&](auto tiles, auto lanes, int64_t offset) {
+    sum_tile<decltype(tiles)::value, decltype(lanes)::value, weighting>(args, row, first + offset, head);
+  });
+}
+
+template <int K, int N, Weighting weighting, typename T, typename I>
+inline void extremum_tile(const SpmmArgs<T, I>& args, int64_t row, int64_t offset, int64_t head) {
+  using A = Accumulate<T>;
+  using Lane = std::conditional_t<sizeof(A) == 4, int32_t, int64_t>;
+  Vector<A, N> best[K] = {};
+  Vector<Lane, N> chosen[K];
+  for (int k = 0; k < K; ++k) chosen[k] = Vector<Lane, N>{} - 1;
+  const int64_t begin = args.rowptr[row];
+  const int64_t end = args.rowptr[row + 1];
+  for (int64_t position = begin; position < end; ++position) {
+    prefetch_row<K, N>(args, position + kPrefetchDistance, offset);
+    const T* source = args.x + source_of(args, position) * args.width + offset;
+    // Distance from the start of the row: fits the lanes of the values for any row of fewer than 2^31 edges.
+    const Vector<Lane, N> here = Vector<Lane, N>{} + static_cast<Lane>(position - begin);
+    for (int k = 0; k < K; ++k) {
+      Vector<A, N> value = load<N>(source + k * N);
+      if constexpr (weighting == Weighting::kPerEdge) value *= widen(weight_of(args, position)[head]);
+      if constexpr (weighting == Weighting::kPerElement) value *= load<N>(weight_of(args, position) + offset + k * N);
+      // The first value wins a tie; a NaN beats every number, and the first NaN stays.
+      const Vector<Lane, N> larger = args.largest ? value > best[k] : value < best[k];
+      const Vector<Lane, N> poisoned = (value != value) & (best[k] == best[k]);
+      const Vector<Lane, N> takes = larger | poisoned | (chosen[k] < 0);
+      best[k] = takes ? value : best[k];
+      chosen[k] = takes ? here : chosen[k];
+    }
+  }
+  const int64_t base = row * args.width + offset;
+  for (int k = 0; k < K; ++k) {
+    store<N>(args.out + base + k * N, best[k]);
+    for (int lane = 0; lane < N; ++lane) {
+      const int64_t distance = chosen[k][lane];
+      I label = static_cast<I>(-1);
+      if (distance >= 0) label = args.arg_label != nullptr ? args.arg_label[begin + distance] : static_cast<I>(begin + distance);
+      args.arg[base + k * N + lane] = label;
+    }
+  }
+}
+
+template <Weighting weighting, typename T, typename I>
+inline void extremum_row(const SpmmArgs<T, I>& args, int64_t row, int64_t first, int64_t width, int64_t head) {
+  for_each_tile<kLanes<T>>(width, [&](auto tiles, auto lanes, int64_t offset) {
+    // Values and positions together: half as many vectors as a sum keeps in registers.
+    constexpr int kHalf = decltype(tiles)::value > 4 ? 4 : decltype(tiles)::value;
+    constexpr int kLane = decltype(lanes)::value;
+    for (int part = 0; part < decltype(tiles)::value / kHalf; ++part)
+      extremum_tile<kHalf, kLane, weighting>(args, row, first + offset + part * kHalf * kLane, head);
+  });
+}
+
+template <int N, typename T>
+inline Accumulate<T> dot_tail(const T* left, const T* right, int64_t width) {
+  using A = Accumulate<T>;
+  if constexpr (N == 0) {
+    return A(0);
+  } else {
+    A total = 0;
+    if (width >= N) {
+      const Vector<A, N> product = load<N>(left) * load<N>(right);
+      for (int lane = 0; lane < N; ++lane) total += product[lane];
+      left += N, right += N, width -= N;
+    }
+    return total + dot_tail<N / 2>(left, right, width);
+  }
+}
+
+template <typename T>
+inline Accumulate<T> dot(const T* left, const T* right, int64_t width) {
+  using A = Accumulate<T>;
+  constexpr int N = kLanes<T>;
+  Vector<A, N> sum[4] = {};
+  int64_t offset = 0;
+  for (; width - offset >= 4 * N; offset += 4 * N) {
+    for (int k = 0; k < 4; ++k) sum[k] += load<N>(left + offset + k * N) * load<N>(right + offset + k * N);
+  }
+  for (; width - offset >= N; offset += N) sum[0] += load<N>(left + offset) * load<N>(right + offset);
+  const Vector<A, N> all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+  A total = 0;
+  for (int lane = 0; lane < N; ++lane) total += all[lane];
+  return total + dot_tail<N / 2>(left + offset, right + offset, width - offset);
+}
+
+}  // namespace
+
+template <typename T, typename I>
+void spmm_rows(const SpmmArgs<T, I>& args, int64_t begin, int64_t end) {
+  const int64_t head_width = args.heads > 0 ? args.width / args.heads : args.width;
+  for (int64_t row = begin; row < end; ++row) {
+    if (args.weight == nullptr) {
+      sum_row<Weighting::kNone>(args, row, 0, args.width, 0);
+    } else if (head_width == 1 && args.heads > 1) {
+      sum_row<Weighting::kPerElement>(args, row, 0, args.width, 0);
+    } else {
+      for (int64_t head = 0; head < args.heads; ++head)
+        sum_row<Weighting::kPerEdge>(args, row, head * head_width, head_width, head);
+    }
+  }
+}
+
+template <typename T, typename I>
+void spmm_extremum_rows(const SpmmArgs<T, I>& args, int64_t begin, int64_t end) {
+  const int64_t head_width = args.heads > 0 ? args.width / args.heads : args.width;
+  for (int64_t row = begin; row < end; ++row) {
+    if (args.weight == nullptr) {
+      extremum_row<Weighting::kNone>(args, row, 0, args.width, 0);
+    } else if (head_width == 1 && args.heads > 1) {
+      extremum_row<Weighting::kPerElement>(args, row, 0, args.width, 0);
+    } else {
+      for (int64_t head = 0; head < args.heads; ++head)
+        extremum_row<Weighting::kPerEdge>(args, row, head * head_width, head_width, head);
+    }
+  }
+}
+
+template <typename T, typename I>
+void sddmm_rows(const SddmmArgs<T, I>& args, int64_t begin, int64_t end) {
+  constexpr int64_t kLine = 64 / sizeof(T);
+  const int64_t head_width = args.width / args.heads;
+  const int64_t last = args.rowptr[end];
+  for (int64_t row = begin; row < end; ++row) {
+    const T* left = args.a_dst + row * args.width;
+    for (int64_t position = args.rowptr[row]; position < args.rowptr[row + 1]; ++position) {
+      if (position + kPrefetchDistance < last) {
+        const T* ahead = args.b_src + static_cast<int64_t>(args.col[position + kPrefetchDistance]) * args.width;
+        for (int64_t element = 0; element < args.width; element += kLine) __builtin_prefetch(ahead + element);
+      }
+      const T* right = args.b_src + static_cast<int64_t>(args.col[position]) * args.width;
+      const int64_t edge = args.edge_id != nullptr ? static_cast<int64_t>(args.edge_id[position]) : position;
+      T* target = args.out + edge * args.heads;
+      for (int64_t head = 0; head < args.heads; ++head)
+        target[head] = narrow<T>(dot(left + head * head_width, right + head * head_width, head_width));
+    }
+  }
+}
+
+GNNKIT_INSTANTIATE(spmm_rows, SpmmArgs);
+GNNKIT_INSTANTIATE(spmm_extremum_rows, SpmmArgs);
+GNNKIT_INSTANTIATE(sddmm_rows, SddmmArgs);
+
+}  // namespace gnnkit::GNNKIT_ISA

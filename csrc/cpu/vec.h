@@ -1,0 +1,111 @@
+// Short vectors of the width the instruction set has. Included only by the kernel sources, which are compiled once per
+// instruction set, each into a namespace of its own (GNNKIT_ISA), so that no two of them share a function.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "common/types.h"
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+namespace gnnkit::GNNKIT_ISA {
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+#elif defined(__AVX2__)
+constexpr int kVectorBytes = 32;
+#else
+constexpr int kVectorBytes = 16;
+#endif
+
+template <typename T, int N>
+struct VectorOf {
+  typedef T type __attribute__((vector_size(sizeof(T) * N)));
+};
+template <typename T, int N>
+using Vector = typename VectorOf<T, N>::type;
+
+template <typename T>
+constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(Accumulate<T>));
+
+template <typename To, typename From>
+inline To bit_cast(const From& from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  std::memcpy(&to, &from, sizeof(To));
+  return to;
+}
+
+template <int N, typename T>
+  requires std::is_floating_point_v<T>
+inline Vector<T, N> load(const T* source) {
+  Vector<T, N> value;
+  std::memcpy(&value, source, sizeof(value));
+  return value;
+}
+
+template <int N>
+inline Vector<float, N> load(const BFloat16* source) {
+  Vector<uint16_t, N> raw;
+  std::memcpy(&raw, source, sizeof(raw));
+  return bit_cast<Vector<float, N>>(__builtin_convertvector(raw, Vector<uint32_t, N>) << 16);
+}
+
+template <int N, typename T>
+  requires std::is_floating_point_v<T>
+inline void store(T* target, Vector<T, N> value) {
+  std::memcpy(target, &value, sizeof(value));
+}
+
+// Rounds to nearest, ties to even; a NaN stays a (quiet) NaN.
+template <int N>
+inline void store(BFloat16* target, Vector<float, N> value) {
+  const auto bits = bit_cast<Vector<uint32_t, N>>(value);
+  const Vector<uint32_t, N> rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const auto is_nan = bit_cast<Vector<uint32_t, N>>(value != value);
+  const auto narrow = __builtin_convertvector((is_nan & 0x7fc0u) | (~is_nan & rounded), Vector<uint16_t, N>);
+  std::memcpy(target, &narrow, sizeof(narrow));
+}
+
+inline float widen(float value) { return value; }
+inline double widen(double value) { return value; }
+inline float widen(BFloat16 value) { return bit_cast<float>(static_cast<uint32_t>(value.bits) << 16); }
+
+template <typename T>
+inline T narrow(Accumulate<T> value) {
+  return value;
+}
+template <>
+inline BFloat16 narrow<BFloat16>(float value) {
+  const uint32_t bits = bit_cast<uint32_t>(value);
+  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  return {static_cast<uint16_t>(value != value ? 0x7fc0u : rounded)};
+}
+
+// Calls visit(integral_constant K, offset) for tiles of K vectors of N lanes that cover [0, width). The last tile
+// overlaps the one before where width is no multiple of N, so a visit must be free to repeat.
+template <int K>
+struct TileSize {
+  static constexpr int value = K;
+};
+
+template <int N, typename Visit>
+inline void for_each_tile(int64_t width, Visit&& visit) {
+  int64_t offset = 0;
+  for (; width - offset >= 8 * N; offset += 8 * N) visit(TileSize<8>{}, TileSize<N>{}, offset);
+  if (width - offset >= 4 * N) visit(TileSize<4>{}, TileSize<N>{}, offset), offset += 4 * N;
+  if (width - offset >= 2 * N) visit(TileSize<2>{}, TileSize<N>{}, offset), offset += 2 * N;
+  if (width - offset >= N) visit(TileSize<1>{}, TileSize<N>{}, offset), offset += N;
+  if (offset == width) return;
+  if (width > N) {
+    visit(TileSize<1>{}, TileSize<N>{}, width - N);
+  } else if constexpr (N > 1) {
+    for_each_tile<N / 2>(width, visit);
+  }
+}
+
+}  // namespace gnnkit::GNNKIT_ISA

@@ -1,0 +1,76 @@
+"""Loading of the native libraries, and what became of it."""
+
+import logging
+import os
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gnnkit.errors import BackendError
+
+logger = logging.getLogger("gnnkit")
+
+# Beside this file in an ordinary installation; an editable one keeps the sources here and the libraries there.
+_FOLDERS = (Path(__file__).parent / "lib", Path(sysconfig.get_path("platlib")) / "gnnkit" / "lib")
+_SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
+_PREFIX = "" if sys.platform == "win32" else "lib"
+
+
+@dataclass(frozen=True)
+class LibraryState:
+    """Whether one native library is active, from where, and if not, why not."""
+
+    loaded: bool
+    path: str | None
+    reason: str
+
+
+_states: dict[str, LibraryState] = {}
+
+
+def load() -> None:
+    """Loads the libraries that fit this machine; called once, when ``gnnkit.ops`` is imported.
+
+    Raises:
+        BackendError: If ``GNNKIT_REQUIRE_EXT=1`` and the CPU library is not active.
+    """
+    _states["cpu"] = _load_library("gnnkit_cpu", wanted=True, unwanted_reason="")
+    has_cuda = torch.version.cuda is not None
+    _states["cuda"] = _load_library("gnnkit_cuda", wanted=has_cuda, unwanted_reason="this torch is built without CUDA")
+    if not _states["cpu"].loaded:
+        logger.info("CPU library not loaded (%s): the reference operators run", _states["cpu"].reason)
+        if os.environ.get("GNNKIT_REQUIRE_EXT") == "1":
+            raise BackendError(
+                f"GNNKIT_REQUIRE_EXT=1, but the CPU library is not active: {_states['cpu'].reason}. "
+                "Install gnnkit with a C++ compiler present, or unset GNNKIT_REQUIRE_EXT to run the reference operators"
+            )
+
+
+def _load_library(name: str, *, wanted: bool, unwanted_reason: str) -> LibraryState:
+    file_name = f"{_PREFIX}{name}{_SUFFIX}"
+    path = next((folder / file_name for folder in _FOLDERS if (folder / file_name).exists()), None)
+    if not wanted:
+        return LibraryState(False, None, unwanted_reason)
+    if os.environ.get("GNNKIT_DISABLE_EXT") == "1":
+        return LibraryState(False, None, "GNNKIT_DISABLE_EXT=1")
+    if path is None:
+        return LibraryState(False, None, f"{file_name} was not built (GNNKIT_BUILD_EXT=0 at installation)")
+    try:
+        torch.ops.load_library(str(path))
+    except (OSError, RuntimeError) as error:
+        return LibraryState(False, str(path), f"it failed to load: {error}")
+    return LibraryState(True, str(path), "loaded")
+
+
+def info() -> dict[str, Any]:
+    """State of each native library: ``{"cpu": {"loaded", "path", "reason"}, "cuda": {...}}``."""
+    return {name: vars(state) | {} for name, state in _states.items()}
+
+
+def is_active(name: str = "cpu") -> bool:
+    """Whether the native library for a device type is loaded."""
+    return name in _states and _states[name].loaded

@@ -1,0 +1,215 @@
+"""The gnnkit command.
+
+Exit codes: 0 done; 1 ``data verify`` found a fault; 2 an error in what was asked (one message, no traceback);
+130 or 143 interrupted by SIGINT or SIGTERM after a checkpoint.
+"""
+
+import argparse
+import json
+import logging
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from gnnkit.errors import GnnkitError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        argv: Arguments without the program's name; ``None``: those of the process.
+
+    Returns:
+        The exit code. Errors that gnnkit raises on purpose become one message on standard error.
+    """
+    arguments = _parser().parse_args(argv)
+    # `--debug` and `--quiet` may stand before or after the sub-command, and set nothing where they do not stand.
+    debug, quiet = getattr(arguments, "debug", False), getattr(arguments, "quiet", False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("gnnkit").setLevel(logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    try:
+        return command(arguments)
+    except GnnkitError as error:
+        if debug:
+            raise
+        print(f"gnnkit: {error}", file=sys.stderr)
+        number = getattr(error, "signal_number", None)
+        return 2 if number is None else 128 + number
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("gnnkit: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone (`gnnkit table ... | head`); nobody is left to be told.
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks and debug lines"
+    )
+    common.add_argument("--quiet", action="store_true", default=argparse.SUPPRESS, help="show errors and warnings only")
+    parser = argparse.ArgumentParser(
+        prog="gnnkit", description="A message-passing toolkit for PyTorch.", parents=[common]
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_info(commands, common)
+    _add_run(commands, common)
+    _add_table(commands, common)
+    _add_data(commands, common)
+    return parser
+
+
+def _add_info(commands: Any, common: argparse.ArgumentParser) -> None:
+    info = commands.add_parser("info", parents=[common], help="versions, and which native libraries are active")
+    info.add_argument("--json", action="store_true", help="print JSON")
+    info.set_defaults(command=_info)
+
+
+def _add_run(commands: Any, common: argparse.ArgumentParser) -> None:
+    run = commands.add_parser("run", parents=[common], help="train what a configuration describes, or resume it")
+    run.add_argument("config", type=Path, metavar="CONFIG", help="a TOML file, such as benchmarks/tables/*/*.toml")
+    run.add_argument("--seed", type=int, help="instead of train.seed")
+    run.add_argument("--epochs", type=int, help="instead of train.epochs; fewer are recorded as a short schedule")
+    run.add_argument("--data", type=Path, metavar="ROOT", help="folder of the raw files (default: GNNKIT_DATA)")
+    run.add_argument("--out", type=Path, help="folder of the run (default: runs/TABLE/NAME/seedK)")
+    run.add_argument("--record", type=Path, metavar="PATH", help="also write the record to this .json file, or to "
+                     "PATH/TABLE/NAME-seedK.json")  # fmt: skip
+    how = run.add_mutually_exclusive_group()
+    how.add_argument("--resume", action="store_true", help="insist on a checkpoint (one that is there is always used)")
+    how.add_argument("--restart", action="store_true", help="forget the run that the folder holds")
+    run.add_argument("--progress", action=argparse.BooleanOptionalAction, help="a bar (default: on a terminal)")
+    run.set_defaults(command=_run)
+
+
+def _add_table(commands: Any, common: argparse.ArgumentParser) -> None:
+    table = commands.add_parser("table", parents=[common], help="records beside published figures")
+    table.add_argument("name", metavar="NAME", help="a folder of the results, or a data set")
+    table.add_argument("--format", choices=("md", "tex"), default="md")
+    table.add_argument("--published", default="all", metavar="METHOD", help="only published methods named like this")
+    table.add_argument("--results", type=Path, help="folder of records (default: benchmarks/results)")
+    table.set_defaults(command=_table)
+
+
+def _add_data(commands: Any, common: argparse.ArgumentParser) -> None:
+    data = commands.add_parser("data", help="list, fetch and check data sets")
+    actions = data.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", parents=[common], help="all data sets, and which are here")
+    listing.add_argument("--data", type=Path, metavar="ROOT", help="folder of the raw files (default: GNNKIT_DATA)")
+    listing.set_defaults(command=_data_list)
+    for name, command, help_text in (
+        ("get", _data_get, "fetch a data set's files and process them"),
+        ("verify", _data_verify, "compare a data set's files and statistics with its card"),
+    ):
+        action = actions.add_parser(name, parents=[common], help=help_text)
+        action.add_argument("name", metavar="NAME")
+        action.add_argument("--data", type=Path, metavar="ROOT", help="folder of the raw files (default: GNNKIT_DATA)")
+        action.set_defaults(command=command)
+
+
+def _info(arguments: argparse.Namespace) -> int:
+    import gnnkit
+    from gnnkit.experiment import environment
+
+    versions, machine, libraries = environment.versions(), environment.machine(), gnnkit.backend_info()
+    if arguments.json:
+        print(json.dumps({"versions": versions, "machine": machine, "libraries": libraries}, indent=2))
+        return 0
+    for name, version in versions.items():
+        print(f"{name:<16} {version or 'not installed'}")
+    print(f"{'machine':<16} {machine['cpu']}, {machine['cores']} cores, {machine['torch_threads']} torch threads")
+    print(f"{'gpu':<16} {machine['gpu'] or 'none'}")
+    for name, state in libraries.items():
+        active = f"loaded from {state['path']}" if state["loaded"] else f"not loaded: {state['reason']}"
+        print(f"{name + ' library':<16} {active}")
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from gnnkit.experiment.config import load_config
+    from gnnkit.experiment.record import record_name, write_record
+    from gnnkit.experiment.run import train
+
+    path: Path = arguments.config
+    config = load_config(path).override(seed=arguments.seed, epochs=arguments.epochs)
+    out = arguments.out or Path("runs") / config.table / path.stem / f"seed{config.train.seed}"
+    record = train(
+        config,
+        out,
+        data_root=arguments.data,
+        resume=arguments.resume or None,
+        restart=arguments.restart,
+        progress=False if getattr(arguments, "quiet", False) else arguments.progress,
+        config_folder=path.resolve().parent,
+        resume_command=_resume_command(arguments, out),
+    )
+    written = out / "record.json"
+    if arguments.record is not None:
+        name = record_name(config, path.stem)
+        written = arguments.record if arguments.record.suffix == ".json" else arguments.record / config.table / name
+        write_record(written, record)
+    final = record["final"]
+    print(
+        f"{record['method']} on {record['dataset']}, seed {record['seed']}, schedule {record['schedule']}: "
+        f"test {record['metric']} {final['test']:.4f} at the best validation epoch {final['best_epoch']} "
+        f"(val {final['val']:.4f}); {record['parameters']['total']:,} parameters, "
+        f"{record['timing']['wall_seconds']:.1f} s. Record: {written}"
+    )
+    return 0
+
+
+def _resume_command(arguments: argparse.Namespace, out: Path) -> str:
+    words = ["gnnkit", "run", str(arguments.config)]
+    for name in ("seed", "epochs", "data", "record"):
+        value = getattr(arguments, name)
+        words += [] if value is None else [f"--{name}", str(value)]
+    return shlex.join([*words, "--out", str(out), "--resume"])
+
+
+def _table(arguments: argparse.Namespace) -> int:
+    from gnnkit.experiment.published import benchmarks_folder
+    from gnnkit.experiment.table import make_tables
+
+    benchmarks = benchmarks_folder()
+    tables = make_tables(
+        arguments.name,
+        results=arguments.results or benchmarks / "results",
+        published=benchmarks / "published.toml",
+        methods=arguments.published,
+    )
+    print("\n".join(table.render(arguments.format) for table in tables), end="")
+    return 0
+
+
+def _data_list(arguments: argparse.Namespace) -> int:
+    from gnnkit.data import list_datasets
+
+    for summary in list_datasets(root=arguments.data):
+        print(summary)
+    return 0
+
+
+def _data_get(arguments: argparse.Namespace) -> int:
+    from gnnkit.data import get
+
+    print(get(arguments.name, root=arguments.data, progress=not getattr(arguments, "quiet", False)))
+    return 0
+
+
+def _data_verify(arguments: argparse.Namespace) -> int:
+    from gnnkit.data import verify
+
+    result = verify(arguments.name, root=arguments.data)
+    print(result)
+    return 0 if result.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+"""Operators on tensors and graphs; each is also ``torch.ops.gnnkit.<name>``, differentiable and traceable."""
+
+from gnnkit import _backend
+from gnnkit.ops.dropout import dropout_epilogue
+from gnnkit.ops.edges import aggregate, gather
+from gnnkit.ops.scatter import scatter
+from gnnkit.ops.segment import segment_reduce
+from gnnkit.ops.softmax import segment_softmax
+from gnnkit.ops.sort import sort_index
+from gnnkit.ops.spmm import sddmm, spmm
+
+_backend.load()
+
+__all__ = [
+    "aggregate",
+    "dropout_epilogue",
+    "gather",
+    "scatter",
+    "sddmm",
+    "segment_reduce",
+    "segment_softmax",
+    "sort_index",
+    "spmm",
+]

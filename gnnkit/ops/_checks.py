@@ -1,0 +1,104 @@
+"""Checks of tensor arguments, shared by the public functions.
+
+Shapes, dtypes and devices are checked always. Values are checked outside of ``torch.compile`` and on the CPU only,
+where reading them costs no synchronisation; the CPU kernels repeat these checks, so that no call reads out of bounds.
+"""
+
+import torch
+from torch import Tensor
+
+from gnnkit.errors import DeviceError, DtypeError, IndexRangeError, ShapeError
+
+FLOAT_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+INDEX_DTYPES = (torch.int32, torch.int64)
+
+
+def describe(tensor: Tensor) -> str:
+    """Shape, dtype and device in one phrase, for error messages."""
+    return f"shape {tuple(tensor.shape)}, {tensor.dtype}, on {tensor.device}"
+
+
+def check_tensor(name: str, value: object) -> None:
+    """Raises DtypeError where ``value`` is not a tensor."""
+    if not isinstance(value, Tensor):
+        raise DtypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}; convert it with torch.as_tensor")
+
+
+def check_float(name: str, value: Tensor) -> None:
+    """Raises DtypeError where ``value`` is not a tensor of a supported floating dtype."""
+    check_tensor(name, value)
+    if value.dtype not in FLOAT_DTYPES:
+        raise DtypeError(
+            f"{name} must be float32, float64 or bfloat16, got {describe(value)}; convert it with {name}.float()"
+        )
+
+
+def check_index(name: str, value: Tensor, *, dim: int = 1) -> None:
+    """Raises where ``value`` is not an int32 or int64 tensor of ``dim`` dimensions."""
+    check_tensor(name, value)
+    if value.dtype not in INDEX_DTYPES:
+        raise DtypeError(f"{name} must be int32 or int64, got {describe(value)}; convert it with {name}.long()")
+    if value.dim() != dim:
+        raise ShapeError(f"{name} must have {dim} dimension(s), got {describe(value)}")
+
+
+def check_same_device(**tensors: Tensor | None) -> None:
+    """Raises DeviceError where the given tensors live on more than one device."""
+    devices = {name: value.device for name, value in tensors.items() if value is not None}
+    if len(set(devices.values())) > 1:
+        found = ", ".join(f"{name} on {device}" for name, device in devices.items())
+        raise DeviceError(f"all tensors must be on one device, got {found}; move them with .to(device)")
+
+
+def check_same_dtype(**tensors: Tensor | None) -> None:
+    """Raises DtypeError where the given tensors have more than one dtype."""
+    dtypes = {name: value.dtype for name, value in tensors.items() if value is not None}
+    if len(set(dtypes.values())) > 1:
+        found = ", ".join(f"{name} is {dtype}" for name, dtype in dtypes.items())
+        raise DtypeError(f"all tensors must have one dtype, got {found}; convert them with .to(dtype)")
+
+
+def values_readable(tensor: Tensor) -> bool:
+    """Whether reading values of ``tensor`` is free of synchronisation and allowed (not while tracing)."""
+    return not torch.compiler.is_compiling() and tensor.device.type == "cpu"
+
+
+def check_segments(ptr: Tensor, num_rows: int) -> None:
+    """Raises where ``ptr`` is not a non-decreasing vector of boundaries from 0 to ``num_rows``."""
+    check_index("ptr", ptr)
+    if ptr.numel() == 0:
+        raise ShapeError("ptr must hold at least one boundary (S + 1 of them for S segments), got an empty tensor")
+    if not values_readable(ptr):
+        return
+    first, last = int(ptr[0]), int(ptr[-1])
+    if first != 0 or last != num_rows:
+        raise IndexRangeError(
+            f"ptr must start at 0 and end at the number of rows, {num_rows}; it starts at {first} and ends at {last}"
+        )
+    steps = ptr.diff()
+    if bool((steps < 0).any()):
+        where = int((steps < 0).nonzero()[0])
+        raise IndexRangeError(
+            f"ptr must not decrease, but ptr[{where}] = {int(ptr[where])} and ptr[{where + 1}] = {int(ptr[where + 1])}"
+        )
+
+
+def check_index_range(name: str, index: Tensor, size: int, what: str) -> None:
+    """Raises IndexRangeError, naming the first offender, where ``index`` leaves ``[0, size)``."""
+    if index.numel() == 0 or not values_readable(index):
+        return
+    low, high = (int(bound) for bound in index.aminmax())
+    if low >= 0 and high < size:
+        return
+    where = int(((index < 0) | (index >= size)).nonzero()[0, 0])
+    valid = f"[0, {size - 1}]" if size > 0 else "empty"
+    raise IndexRangeError(
+        f"{name} must lie in {valid} for {what} = {size}, got values in [{low}, {high}]; "
+        f"the first one outside is {name}[{where}] = {int(index[where])}. Check {what}, or remap the indices"
+    )
+
+
+def check_reduce(reduce: str, allowed: tuple[str, ...] = ("sum", "mean", "min", "max")) -> None:
+    """Raises ShapeError where ``reduce`` names no known reduction."""
+    if reduce not in allowed:
+        raise ShapeError(f"reduce must be one of {', '.join(allowed)}, got {reduce!r}")

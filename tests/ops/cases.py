@@ -1,0 +1,212 @@
+"""The table of operators: one entry gives an operator the whole battery of ``test_battery.py``."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from scipy.special import erf
+from torch import Tensor
+
+from gnnkit import ops
+from tests.ops.samples import Sample
+
+Arrays = dict[str, np.ndarray]
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class OpCase:
+    """One operator as a user calls it.
+
+    Attributes:
+        name: What to print.
+        call: The public function applied to a sample and its floating tensors.
+        shapes: Shapes of those tensors, by name.
+        oracle: The same result from NumPy in float64, by another route.
+        twice_differentiable: Whether ``gradgradcheck`` applies.
+        smooth: False where finite differences meet a kink or a tie, so that inputs must be kept apart.
+    """
+
+    name: str
+    call: Callable[[Sample, Tensors], Tensor]
+    shapes: Callable[[Sample], dict[str, tuple[int, ...]]]
+    oracle: Callable[[Sample, Arrays], np.ndarray]
+    twice_differentiable: bool = True
+    smooth: bool = field(default=True)
+
+
+def reduce_by(groups: np.ndarray, values: np.ndarray, num_groups: int, reduce: str) -> np.ndarray:
+    """Group by group with a boolean mask: slow, and nothing like a kernel."""
+    out = np.zeros((num_groups, *values.shape[1:]))
+    operation = {"sum": np.sum, "mean": np.mean, "min": np.min, "max": np.max}[reduce]
+    for group in range(num_groups):
+        chosen = values[groups == group]
+        if len(chosen):
+            out[group] = operation(chosen, axis=0)
+    return out
+
+
+def weighted_sources(sample: Sample, arrays: Arrays) -> np.ndarray:
+    messages = arrays["x"][sample.src]
+    if "weight" not in arrays:
+        return messages
+    weight = arrays["weight"]
+    return messages * weight.reshape(*weight.shape, *(1,) * (messages.ndim - weight.ndim))
+
+
+def softmax_by(groups: np.ndarray, values: np.ndarray, num_groups: int) -> np.ndarray:
+    out = np.zeros(values.shape)
+    for group in range(num_groups):
+        chosen = values[groups == group]
+        if len(chosen):
+            power = np.exp(chosen - chosen.max(axis=0))
+            out[groups == group] = power / power.sum(axis=0)
+    return out
+
+
+def dense_product(sample: Sample, arrays: Arrays) -> np.ndarray:
+    """``A X`` with a dense adjacency matrix per head."""
+    weight = arrays.get("weight", np.ones(len(sample.src)))
+    heads = weight if weight.ndim == 2 else weight[:, None]
+    x = arrays["x"] if weight.ndim == 2 else arrays["x"][:, None]
+    out = np.zeros((sample.graph.num_dst, *x.shape[1:]))
+    for head in range(heads.shape[1]):
+        matrix = np.zeros((sample.graph.num_dst, sample.graph.num_src))
+        np.add.at(matrix, (sample.dst, sample.src), heads[:, head])
+        out[:, head] = matrix @ x[:, head]
+    return out.reshape(sample.graph.num_dst, *arrays["x"].shape[1:])
+
+
+ACTIVATIONS = {
+    "none": lambda v: v,
+    "relu": lambda v: np.maximum(v, 0),
+    "gelu": lambda v: v * (1 + erf(v / np.sqrt(2))) / 2,
+    "silu": lambda v: v / (1 + np.exp(-v)),
+}
+
+
+def _spmm(reduce: str, weight: str) -> OpCase:
+    def shapes(sample: Sample) -> dict[str, tuple[int, ...]]:
+        graph = sample.graph
+        if weight == "per-head":
+            return {"x": (graph.num_src, 3, sample.width), "weight": (graph.num_edges, 3)}
+        if weight == "per-element":
+            return {"x": (graph.num_src, sample.width, 1), "weight": (graph.num_edges, sample.width)}
+        both = {"x": (graph.num_src, sample.width), "weight": (graph.num_edges,)}
+        return both if weight == "per-edge" else {"x": both["x"]}
+
+    def oracle(sample: Sample, arrays: Arrays) -> np.ndarray:
+        if reduce == "sum":
+            return dense_product(sample, arrays)
+        return reduce_by(sample.dst, weighted_sources(sample, arrays), sample.graph.num_dst, reduce)
+
+    return OpCase(
+        f"spmm-{reduce}-{weight}",
+        lambda sample, t: ops.spmm(sample.graph, t["x"], t.get("weight"), reduce),
+        shapes,
+        oracle,
+        smooth=reduce in ("sum", "mean"),
+    )
+
+
+def _segment_reduce(reduce: str) -> OpCase:
+    return OpCase(
+        f"segment_reduce-{reduce}",
+        lambda sample, t: ops.segment_reduce(t["src"], sample.ptr, reduce),
+        lambda sample: {"src": (sample.graph.num_edges, sample.width)},
+        lambda sample, a: reduce_by(sample.segment, a["src"], sample.graph.num_dst, reduce),
+        smooth=reduce in ("sum", "mean"),
+    )
+
+
+def _scatter(reduce: str) -> OpCase:
+    return OpCase(
+        f"scatter-{reduce}",
+        lambda sample, t: ops.scatter(t["src"], sample.graph.edge_index[1], sample.graph.num_dst, reduce),
+        lambda sample: {"src": (sample.graph.num_edges, sample.width)},
+        lambda sample, a: reduce_by(sample.dst, a["src"], sample.graph.num_dst, reduce),
+        smooth=reduce in ("sum", "mean"),
+    )
+
+
+def _aggregate(reduce: str) -> OpCase:
+    return OpCase(
+        f"aggregate-{reduce}",
+        lambda sample, t: ops.aggregate(sample.graph, t["messages"], reduce),
+        lambda sample: {"messages": (sample.graph.num_edges, 2, sample.width)},
+        lambda sample, a: reduce_by(sample.dst, a["messages"], sample.graph.num_dst, reduce),
+        smooth=reduce in ("sum", "mean"),
+    )
+
+
+def _gather(end: str) -> OpCase:
+    return OpCase(
+        f"gather-{end}",
+        lambda sample, t: ops.gather(sample.graph, t["x"], end),  # type: ignore[arg-type]
+        lambda sample: {"x": (sample.graph.num_src if end == "src" else sample.graph.num_dst, sample.width)},
+        lambda sample, a: a["x"][sample.src if end == "src" else sample.dst],
+    )
+
+
+def _epilogue(act: str) -> OpCase:
+    def shapes(sample: Sample) -> dict[str, tuple[int, ...]]:
+        rows = (sample.graph.num_src, sample.width)
+        return {"x": rows, "bias": rows[1:], "residual": rows}
+
+    return OpCase(
+        f"dropout_epilogue-{act}",
+        lambda sample, t: ops.dropout_epilogue(t["x"], t["bias"], t["residual"], 0.0, 7, act),  # type: ignore[arg-type]
+        shapes,
+        lambda sample, a: ACTIVATIONS[act](a["x"] + a["bias"]) + a["residual"],
+        twice_differentiable=False,
+        smooth=act != "relu",
+    )
+
+
+CASES = [
+    *(_segment_reduce(reduce) for reduce in ("sum", "mean", "min", "max")),
+    *(_scatter(reduce) for reduce in ("sum", "mean", "min", "max")),
+    *(_aggregate(reduce) for reduce in ("sum", "mean", "min", "max")),
+    *(_gather(end) for end in ("src", "dst")),
+    *(
+        _spmm(reduce, weight)
+        for reduce in ("sum", "mean", "min", "max")
+        for weight in ("plain", "per-edge", "per-head", "per-element")
+    ),
+    OpCase(
+        "segment_softmax",
+        lambda sample, t: ops.segment_softmax(t["src"], sample.ptr),
+        lambda sample: {"src": (sample.graph.num_edges, sample.width)},
+        lambda sample, a: softmax_by(sample.segment, a["src"], sample.graph.num_dst),
+    ),
+    OpCase(
+        "sddmm",
+        lambda sample, t: ops.sddmm(sample.graph, t["a"], t["b"]),
+        lambda sample: {"a": (sample.graph.num_dst, sample.width), "b": (sample.graph.num_src, sample.width)},
+        lambda sample, a: np.einsum("ef,ef->e", a["a"][sample.dst], a["b"][sample.src]),
+    ),
+    OpCase(
+        "sddmm-heads",
+        lambda sample, t: ops.sddmm(sample.graph, t["a"], t["b"]),
+        lambda sample: {"a": (sample.graph.num_dst, 3, sample.width), "b": (sample.graph.num_src, 3, sample.width)},
+        lambda sample, a: np.einsum("ehf,ehf->eh", a["a"][sample.dst], a["b"][sample.src]),
+    ),
+    *(_epilogue(act) for act in ACTIVATIONS),
+]
+
+
+def tensors(case: OpCase, sample: Sample, dtype: torch.dtype, *, requires_grad: bool = False) -> Tensors:
+    """Random inputs; where the operator has kinks or ties, values lie on a grid with room between them."""
+    generator = torch.Generator().manual_seed(len(case.name))
+    made = {}
+    for name, shape in case.shapes(sample).items():
+        if case.smooth:
+            value = torch.randn(shape, generator=generator, dtype=torch.float64)
+        else:
+            count = int(np.prod(shape))
+            grid = torch.randperm(count, generator=generator).to(torch.float64)
+            # Off zero by half a step, so that products with weights do not tie either.
+            value = ((grid + 0.5) / max(count, 1) * 4 - 1.973).reshape(shape)
+        made[name] = value.to(dtype).requires_grad_(requires_grad)
+    return made

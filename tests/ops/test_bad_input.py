@@ -1,0 +1,78 @@
+import pytest
+import torch
+
+from gnnkit import Graph, ops
+from gnnkit.errors import DtypeError, IndexRangeError, ShapeError
+
+GRAPH = Graph.from_edge_index(torch.tensor([[0, 1, 2], [1, 0, 0]]), num_nodes=3)
+X = torch.zeros(3, 4)
+INDEX = torch.tensor([0, 1, 1])
+
+
+def ptr(*values):
+    return torch.tensor(values)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: ops.segment_reduce(X, ptr(0, 2), "sum"), IndexRangeError, "ends at 2"),
+        (lambda: ops.segment_reduce(X, ptr(1, 3), "sum"), IndexRangeError, "starts at 1"),
+        (lambda: ops.segment_reduce(X, ptr(0, 2, 1, 3), "sum"), IndexRangeError, r"ptr\[1\] = 2 and ptr\[2\] = 1"),
+        (lambda: ops.segment_reduce(X, ptr(0, 3), "prod"), ShapeError, "one of sum, mean, min, max"),
+        (lambda: ops.segment_reduce(X, ptr(0, 3).float(), "sum"), DtypeError, "int32 or int64"),
+        (lambda: ops.segment_reduce(X.long(), ptr(0, 3), "sum"), DtypeError, "float32, float64 or bfloat16"),
+        (lambda: ops.segment_reduce(X.half(), ptr(0, 3), "sum"), DtypeError, r"x?\.float\(\)"),
+        (lambda: ops.segment_reduce(torch.tensor(1.0), ptr(0), "sum"), ShapeError, "at least one dimension"),
+        (lambda: ops.segment_reduce(X, torch.zeros(0, dtype=torch.long), "sum"), ShapeError, "at least one boundary"),
+        (lambda: ops.segment_reduce(X, ptr(0, 3)[None], "sum"), ShapeError, "1 dimension"),
+        (lambda: ops.segment_softmax(X, ptr(0, 4)), IndexRangeError, "ends at 4"),
+        (lambda: ops.scatter(X, INDEX, 1), IndexRangeError, r"index\[1\] = 1"),
+        (lambda: ops.scatter(X, INDEX - 1, 5), IndexRangeError, r"index\[0\] = -1"),
+        (lambda: ops.scatter(X, INDEX[:2], 5), ShapeError, "one row per index"),
+        (lambda: ops.scatter(X, INDEX, -1), ShapeError, "must not be negative"),
+        (lambda: ops.scatter([1.0], INDEX, 1), DtypeError, "torch.as_tensor"),  # type: ignore[arg-type]
+        (lambda: ops.sort_index(INDEX, 1), IndexRangeError, "dim_size = 1"),
+        (lambda: ops.spmm(GRAPH, X[:2]), ShapeError, "num_src = 3"),
+        (lambda: ops.spmm(GRAPH, X, torch.ones(2)), ShapeError, "num_edges = 3"),
+        (lambda: ops.spmm(GRAPH, X, torch.ones(3).double()), DtypeError, "one dtype"),
+        (lambda: ops.spmm(GRAPH, X, torch.ones(3, 4)), ShapeError, r"\[E, H\] with x"),
+        (lambda: ops.spmm(GRAPH, X[..., None], torch.ones(3, 2)), ShapeError, r"\[E, H\] with x"),
+        (lambda: ops.spmm(GRAPH, X.to("meta")), ShapeError, "one device"),
+        (lambda: ops.sddmm(GRAPH, X, X[:, :2]), ShapeError, "equal trailing sizes"),
+        (lambda: ops.sddmm(GRAPH, X[:, 0], X[:, 0]), ShapeError, r"\[N, F\]"),
+        (lambda: ops.gather(GRAPH, X, "up"), ShapeError, '"src" or "dst"'),  # type: ignore[arg-type]
+        (lambda: ops.gather(GRAPH, X[:1], "dst"), ShapeError, "num_dst = 3"),
+        (lambda: ops.aggregate(GRAPH, X[:1]), ShapeError, "num_edges = 3"),
+        (lambda: ops.aggregate(GRAPH, X, "median"), ShapeError, "one of"),
+    ],
+)
+def test_bad_input_is_named(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_compiled_calls_do_not_read_out_of_bounds():
+    """Python cannot read values while tracing: then the kernels refuse."""
+    compiled = torch.compile(lambda x, p: ops.segment_reduce(x, p, "sum"), backend="aot_eager", fullgraph=True)
+    with pytest.raises(RuntimeError):
+        compiled(X, ptr(0, 99))
+    compiled = torch.compile(lambda x, i: ops.scatter(x, i, 3), backend="aot_eager", fullgraph=True)
+    with pytest.raises(RuntimeError):
+        compiled(X, torch.tensor([0, 1, 77]))
+
+
+def test_softmax_of_infinities_is_no_nan():
+    src = torch.tensor([[-torch.inf], [-torch.inf], [0.0], [-torch.inf]])
+    assert ops.segment_softmax(src, ptr(0, 2, 4)).flatten().tolist() == [0.0, 0.0, 1.0, 0.0]
+    shifted = torch.randn(6, 2)
+    torch.testing.assert_close(ops.segment_softmax(shifted + 1e4, ptr(0, 6)).sum(0), torch.ones(2))
+
+
+@pytest.mark.parametrize("reduce", ["min", "max"])
+def test_extremum_ties_and_nan(reduce):
+    x = torch.tensor([1.0, 1.0, float("nan"), 3.0], requires_grad=True)
+    out = ops.segment_reduce(x, ptr(0, 2, 4), reduce)
+    assert out[0] == 1
+    assert out[1].isnan()
+    assert torch.autograd.grad(out.sum(), x)[0].tolist() == [1, 0, 1, 0]

@@ -1,0 +1,35 @@
+import os
+import subprocess
+import sys
+
+import gnnkit
+
+CODE = "import logging; logging.basicConfig(level=logging.INFO); import gnnkit; print(gnnkit.backend_info()['cpu'])"
+
+
+def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_states_say_why():
+    for name, state in gnnkit.backend_info().items():
+        assert name in ("cpu", "cuda")
+        assert set(state) == {"loaded", "path", "reason"}
+        assert state["reason"]
+
+
+def test_switching_off_runs_the_reference_and_says_so():
+    done = run(CODE, GNNKIT_DISABLE_EXT="1")
+    assert "'loaded': False" in done.stdout
+    assert done.stderr.count("the reference operators run") == 1
+    code = "import torch, gnnkit; print(gnnkit.ops.segment_reduce(torch.ones(3), torch.tensor([0, 1, 3]), 'sum'))"
+    assert run(code, GNNKIT_DISABLE_EXT="1").stdout.strip() == "tensor([1., 2.])"
+
+
+def test_requiring_a_missing_library_is_an_error():
+    done = run(CODE, GNNKIT_DISABLE_EXT="1", GNNKIT_REQUIRE_EXT="1")
+    assert done.returncode != 0
+    assert "BackendError" in done.stderr
+    assert "GNNKIT_REQUIRE_EXT" in done.stderr

@@ -1,0 +1,118 @@
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from gnnkit import Graph
+from gnnkit.errors import DeviceError, DtypeError, GnnkitError, IndexRangeError, ShapeError
+from tests.ops.samples import STRUCTURES, sample
+
+
+@pytest.mark.parametrize("index_dtype", [torch.int32, torch.int64])
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_edge_index_comes_back_in_the_order_given(structure, index_dtype):
+    edges, num_src, num_dst, _ = STRUCTURES[structure]
+    edge_index = torch.from_numpy(edges().astype(np.int64)).to(index_dtype)
+    graph = Graph.from_edge_index(edge_index, num_src=num_src, num_dst=num_dst)
+    assert torch.equal(graph.edge_index, edge_index)
+    assert graph.edge_index.dtype == graph.col.dtype == graph.rowptr.dtype == index_dtype
+    assert torch.equal(graph.transpose().edge_index, edge_index.flip(0))
+    assert graph.transpose().transpose() is graph
+    assert (graph.num_src, graph.num_dst, graph.num_edges) == (num_src, num_dst, edge_index.size(1))
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_rows_equal_scipy(structure):
+    chosen = sample(structure).graph
+    size = (chosen.num_dst, chosen.num_src)
+    expected = sp.coo_array((np.ones(chosen.num_edges), tuple(chosen.edge_index.flip(0).numpy())), shape=size)
+    ours = sp.csr_array((np.ones(chosen.num_edges), chosen.col.numpy(), chosen.rowptr.numpy()), shape=size)
+    assert (ours.toarray() == expected.toarray()).all()
+    assert (chosen.in_degree().numpy() == expected.sum(1)).all()
+    assert (chosen.out_degree().numpy() == expected.sum(0)).all()
+
+
+def test_in_edges_keep_the_order_given():
+    graph = Graph.from_edge_index(torch.tensor([[3, 1, 2, 1], [0, 1, 0, 0]]), num_nodes=4)
+    assert graph.col.tolist() == [3, 2, 1, 1]
+    assert graph.edge_id is not None
+    assert graph.edge_id.tolist() == [0, 2, 3, 1]
+
+
+def test_graph_is_immutable_and_derives_once():
+    graph = Graph.from_edge_index(torch.tensor([[0], [1]]), num_nodes=2)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        graph.num_src = 5  # type: ignore[misc]
+    assert graph.transpose() is graph.transpose()
+    calls = []
+    assert graph.cached("answer", lambda: calls.append(1) or 42) == 42
+    assert graph.cached("answer", lambda: calls.append(1) or 43) == 42
+    assert calls == [1]
+
+
+def test_copies_and_moves():
+    graph = Graph.from_edge_index(torch.tensor([[0, 2], [1, 1]]), num_nodes=3)
+    assert graph.to("cpu") is graph
+    twin = copy.deepcopy(graph)
+    assert torch.equal(twin.edge_index, graph.edge_index)
+    with pytest.raises(DeviceError, match="nowhere"):
+        graph.to("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("edge_index", "sizes", "error", "words"),
+    [
+        ([[0, 1], [1, 5]], {"num_nodes": 3}, IndexRangeError, r"edge_index\[1\]\[1\] = 5"),
+        ([[0, -1], [1, 0]], {"num_nodes": 3}, IndexRangeError, r"edge_index\[0\]\[1\] = -1"),
+        ([[0, 7], [1, 0]], {"num_src": 7, "num_dst": 2}, IndexRangeError, r"\[0, 6\] for num_src = 7"),
+        ([[0]], {"num_nodes": 3}, ShapeError, r"\[2, E\]"),
+        ([[0, 1], [1, 0], [0, 0]], {"num_nodes": 3}, ShapeError, "transposed"),
+        ([0, 1], {"num_nodes": 3}, ShapeError, "2 dimension"),
+        ([[0], [1]], {}, ShapeError, "must be given"),
+        ([[0], [1]], {"num_src": 2}, ShapeError, "must be given"),
+        ([[0], [1]], {"num_nodes": 2, "num_src": 2}, ShapeError, "not both"),
+        ([[0], [1]], {"num_nodes": -2}, ShapeError, "negative"),
+        ([[0], [0]], {"num_nodes": 0}, IndexRangeError, "empty"),
+    ],
+)
+def test_bad_edge_lists(edge_index, sizes, error, words):
+    with pytest.raises(error, match=words) as caught:
+        Graph.from_edge_index(torch.tensor(edge_index), **sizes)
+    assert isinstance(caught.value, GnnkitError)
+
+
+def test_bad_types():
+    with pytest.raises(DtypeError, match="torch.as_tensor"):
+        Graph.from_edge_index(np.zeros((2, 0)), num_nodes=1)  # type: ignore[arg-type]
+    with pytest.raises(DtypeError, match=r"\.long\(\)"):
+        Graph.from_edge_index(torch.zeros(2, 3), num_nodes=1)
+    with pytest.raises(DtypeError, match="int32 or int64"):
+        Graph.from_edge_index(torch.zeros(2, 3, dtype=torch.int16), num_nodes=1)
+
+
+@pytest.mark.parametrize(
+    ("rowptr", "col", "edge_id", "error", "words"),
+    [
+        ([1, 2], [0, 0], None, IndexRangeError, "start at 0"),
+        ([0, 3], [0, 0], None, IndexRangeError, "ends at 3"),
+        ([0, 2, 1, 2], [0, 0], None, IndexRangeError, "must not decrease"),
+        ([0, 2], [0, 9], None, IndexRangeError, r"col\[1\] = 9"),
+        ([0, 2], [0, 0], [0], ShapeError, "one entry per edge"),
+        ([0, 2], [0, 0], [0, 2], IndexRangeError, r"edge_id\[1\] = 2"),
+        ([], [], None, ShapeError, "at least one boundary"),
+    ],
+)
+def test_bad_csr(rowptr, col, edge_id, error, words):
+    values = [torch.tensor(value, dtype=torch.int64) for value in (rowptr, col)]
+    ids = None if edge_id is None else torch.tensor(edge_id)
+    with pytest.raises(error, match=words):
+        Graph(values[0], values[1], ids, num_src=4)
+
+
+def test_bipartite_graph_has_no_number_of_nodes():
+    graph = Graph.from_edge_index(torch.tensor([[0], [1]]), num_src=1, num_dst=2)
+    with pytest.raises(ShapeError, match="1 sources and 2 destinations"):
+        _ = graph.num_nodes

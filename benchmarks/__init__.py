@@ -1,0 +1,1 @@
+"""Speed against peers, benchmark tables, and the demonstration."""

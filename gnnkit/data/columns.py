@@ -1,0 +1,62 @@
+"""The parts of a packed dataset."""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What is known of a dataset besides its graphs.
+
+    Attributes:
+        name: Name of the dataset.
+        task: One of ``multilabel``, ``binary``, ``regression``, ``multiclass``.
+        metric: One of ``ap``, ``rocauc``, ``rmse``, ``accuracy``.
+        num_outputs: Width of the model's output.
+        checksums: SHA-256 of each raw file, by path relative to the data root; for run records.
+        official: False if any file is not the one that the benchmark's authors published.
+        notes: What a user should know before quoting a number.
+        node_categories: Number of categories of each column of ``x`` where these are integers, else None.
+        edge_categories: The same for ``edge_attr``.
+        options: Options that a generated dataset was made with.
+    """
+
+    name: str
+    task: str
+    metric: str
+    num_outputs: int
+    checksums: dict[str, str] = field(default_factory=dict)
+    official: bool = True
+    notes: tuple[str, ...] = ()
+    node_categories: tuple[int, ...] | None = None
+    edge_categories: tuple[int, ...] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class Ragged(NamedTuple):
+    """An attribute with its own number of rows in each graph; graph ``g`` has rows ``ptr[g]:ptr[g + 1]``.
+
+    ``values`` is concatenated along the dimension along which PyG batches the attribute: the last one for names that
+    contain ``index``, else the first.
+    """
+
+    values: Tensor
+    ptr: Tensor
+
+
+class Column(NamedTuple):
+    """One attribute of all graphs, and how to cut it."""
+
+    key: str
+    values: Tensor
+    rows: str
+    ptr: Tensor
+    dim: int
+    increments: bool
+
+
+def ragged_dim(key: str, values: Tensor) -> int:
+    """Dimension along which PyG batches an attribute of this name."""
+    return values.dim() - 1 if "index" in key else 0

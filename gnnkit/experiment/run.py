@@ -1,0 +1,138 @@
+"""One run in its folder: start or resume, log, checkpoints, signals, record."""
+
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from gnnkit.errors import ConfigError
+from gnnkit.experiment.build import build_dataset, build_model, select_device
+from gnnkit.experiment.config import ExperimentConfig
+from gnnkit.experiment.folder import RunFolder
+from gnnkit.experiment.trainer import Trainer
+from gnnkit.experiment.watcher import Watcher
+
+logger = logging.getLogger("gnnkit.experiment")
+
+
+def train(
+    config: ExperimentConfig,
+    out: str | Path,
+    *,
+    data_root: str | Path | None = None,
+    resume: bool | None = None,
+    restart: bool = False,
+    progress: bool | None = None,
+    config_folder: str | Path | None = None,
+    resume_command: str | None = None,
+) -> dict[str, Any]:
+    """Runs an experiment in a folder, or takes up the run that the folder holds.
+
+    The folder gets ``config.json`` (resolved), ``log.jsonl``, ``checkpoints/``, ``best.safetensors``,
+    ``final.safetensors`` and ``record.json``. Torch's global generator and number of threads are as before when this
+    returns.
+
+    Args:
+        config: What to run.
+        out: The run's folder; made if missing.
+        data_root: Folder of the raw files; ``None``: where ``gnnkit.data`` looks by default.
+        resume: True: there must be a checkpoint; ``None``: resume if there is one; False: refuse if there is one.
+        restart: Forget what the folder holds.
+        progress: Show a bar; ``None``: if standard error is a terminal.
+        config_folder: Folder whose git repository the record names; ``None``: the working directory.
+        resume_command: Named when the run is interrupted.
+
+    Returns:
+        The record. A folder that holds the finished record of the same configuration is not run again.
+
+    Raises:
+        ConfigError: If the folder holds a run of another configuration, or the configuration does not fit the data.
+        DataError: If the data, or all checkpoints, are missing or damaged; or if the data changed since the checkpoint.
+        DivergenceError: If the loss becomes NaN or infinite.
+        Interrupted: On SIGINT or SIGTERM, after the step under way and a checkpoint.
+
+    Determinism: the same configuration, seed, versions, machine and number of threads give the same bits, interrupted
+    and resumed or not.
+    """
+    out = Path(out)
+    device = select_device(config.train.device)
+    gpus = [device] if device.type == "cuda" else []
+    with _lock(out), _threads(config.train.num_threads), torch.random.fork_rng(gpus):
+        folder = RunFolder(out)
+        folder.sweep()
+        if restart:
+            folder.clear()
+        elif (finished := folder.finished(config)) is not None:
+            logger.info("%s is finished already; --restart runs it again", out)
+            return finished
+        saved = folder.load(config, resume)
+        dataset = build_dataset(config, root=Path(data_root) if data_root else None, progress=progress is not False)
+        torch.manual_seed(config.train.seed)
+        model = build_model(config, dataset)
+        with _signals() as pending:
+            watcher = Watcher(folder, config, pending, progress=progress, resume_command=resume_command)
+            trainer = Trainer(config, dataset, model, watcher, device)
+            if saved is not None:
+                watcher.restore(trainer, saved)
+            watcher.open(trainer)
+            try:
+                trainer.fit()
+            finally:
+                watcher.close()
+        return watcher.finish(trainer, Path(config_folder) if config_folder else Path.cwd())
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM instead of dying of them; a second one is obeyed at once."""
+    pending: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if pending:
+            raise KeyboardInterrupt
+        pending.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield pending
+        return
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield pending
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Keeps a second process out of the folder; the lock dies with its process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            pass
+        except BlockingIOError:
+            raise ConfigError(
+                f"another process is running in {folder}; wait for it, or name another folder with --out"
+            ) from None
+        yield

@@ -1,0 +1,261 @@
+"""The training loop: plain torch, every bit of it replayable."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gnnkit.errors import GnnkitError
+from gnnkit.experiment.build import Dataset, graphs_of
+from gnnkit.experiment.config import ExperimentConfig
+from gnnkit.experiment.loss import LossName, loss_for_task, masked_loss
+from gnnkit.experiment.metrics import get_metric
+from gnnkit.experiment.schedule import Schedule
+
+
+class DivergenceError(GnnkitError, ArithmeticError):
+    """A loss, a gradient or a prediction is NaN or infinite."""
+
+
+@dataclass
+class RunState:
+    """Where a run stands.
+
+    Attributes:
+        epoch: Epochs completed.
+        step: Steps done in the epoch under way.
+        global_step: Steps done in all.
+        loss_sum: Sum of losses over the labels seen in the epoch under way.
+        loss_count: Number of these labels.
+        seconds: Time spent on the epoch under way.
+        epoch_seconds: Time of each completed epoch, evaluation included.
+        history: Per completed epoch its losses and metrics.
+        best_epoch: Epoch (from 1) of the best validation metric, 0 before the first.
+        best: The best validation metric.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    global_step: int = 0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    seconds: float = 0.0
+    epoch_seconds: list[float] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    best: float | None = None
+
+
+class Observer(Protocol):
+    """What watches a training run: it logs, saves and may stop it by raising."""
+
+    def on_step(self, trainer: "Trainer", values: dict[str, Any]) -> None:
+        """After each step; the trainer's state may be saved here."""
+        ...
+
+    def on_pause(self, trainer: "Trainer") -> None:
+        """Between evaluation batches, where the state is that of the last step."""
+        ...
+
+    def on_epoch(self, trainer: "Trainer", values: dict[str, Any], *, improved: bool) -> None:
+        """After each epoch and its evaluation; the trainer's state may be saved here."""
+        ...
+
+
+def epoch_order(ids: Tensor, seed: int, epoch: int) -> Tensor:
+    """The training graphs in the order of one epoch, which seed and epoch alone decide: any epoch can be replayed."""
+    state = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
+    generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
+    return ids[torch.randperm(len(ids), generator=generator)]
+
+
+class Trainer:
+    """AdamW on one model and one data set.
+
+    The state after any step is ``state_dict()``; a new trainer that loads it goes on to the very same bits, on the same
+    machine, versions and number of threads. Dropout must draw from torch's global generator, as ``gnnkit.nn`` does.
+    """
+
+    def __init__(
+        self, config: ExperimentConfig, dataset: Dataset, model: nn.Module, observer: Observer, device: torch.device
+    ) -> None:
+        """Prepares the run.
+
+        Args:
+            config: What to do.
+            dataset: The data.
+            model: The model, on any device.
+            observer: What logs and saves.
+            device: Where to train.
+
+        Raises:
+            ConfigError: If loss or metric do not fit the data.
+        """
+        self.config = config
+        self.dataset = dataset
+        self.observer = observer
+        self.device = device
+        self.model = model.to(device)
+        self.loss_name: LossName = loss_for_task(config.train.loss, dataset.task)
+        self.metric = get_metric(dataset.metric)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=config.optim.lr,
+            betas=config.optim.betas,
+            weight_decay=config.optim.weight_decay,
+        )
+        observes_metric = config.schedule.monitor == "metric"
+        self.schedule = Schedule(
+            config.schedule,
+            lr=config.optim.lr,
+            epochs=config.train.epochs,
+            higher_is_better=observes_metric and self.metric.higher_is_better,
+        )
+        self.state = RunState()
+        self.steps_per_epoch = math.ceil(len(dataset.split["train"]) / config.train.batch_size)
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the validation metric has not improved for as many epochs as the configuration bears."""
+        patience = self.config.train.early_stopping
+        return patience is not None and self.state.epoch - self.state.best_epoch >= patience and self.state.epoch > 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether no epoch is left."""
+        return self.state.epoch >= self.config.train.epochs or self.stopped_early
+
+    def fit(self) -> None:
+        """Trains from the present state to the end.
+
+        Raises:
+            DivergenceError: If a loss, gradient or prediction is not finite.
+        """
+        while not self.finished:
+            self._train_epoch()
+            self._end_epoch()
+
+    def evaluate(self, split: str) -> tuple[float, float]:
+        """Mean loss and metric on a split; consumes no random numbers.
+
+        Raises:
+            DivergenceError: If a prediction or the loss is not finite.
+            DataError: If the metric is undefined on this split.
+        """
+        size = self.config.train.eval_batch_size or self.config.train.batch_size
+        outputs, labels = [], []
+        self.model.eval()
+        with torch.no_grad():
+            for ids in graphs_of(self.dataset, split, size):
+                batch = self.dataset.batch(ids).to(self.device)
+                outputs.append(self._forward(batch).float())
+                labels.append(batch.y)
+                self.observer.on_pause(self)
+        scores, truth = torch.cat(outputs), torch.cat(labels)
+        where = f"epoch {self.state.epoch + 1}: on the {split} split"
+        if not scores.isfinite().all():
+            raise DivergenceError(f"{where} the model predicts NaN or infinity; {_REMEDY}")
+        loss = masked_loss(self.loss_name, scores, truth)[0].item()
+        if not math.isfinite(loss):
+            raise DivergenceError(f"{where} the loss is {loss}; {_REMEDY}")
+        return loss, self.metric.function(truth, scores)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the rest of the run depends on."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "state": asdict(self.state),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Takes up a run where ``state_dict`` left it; sets torch's global generator."""
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.schedule.load_state_dict(saved["schedule"])
+        self.state = RunState(**saved["state"])
+        torch.set_rng_state(saved["rng"])
+        if saved["cuda_rng"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(saved["cuda_rng"], self.device)
+
+    def _train_epoch(self) -> None:
+        train, state = self.config.train, self.state
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.rate(state.epoch)
+        order = epoch_order(self.dataset.split["train"], train.seed, state.epoch)
+        self.model.train()
+        for ids in order.split(train.batch_size)[state.step :]:
+            started = time.perf_counter()
+            values = self._step(ids)
+            values["seconds"] = time.perf_counter() - started
+            state.seconds += values["seconds"]
+            self.observer.on_step(self, values)
+
+    def _step(self, ids: Tensor) -> dict[str, Any]:
+        state = self.state
+        batch = self.dataset.batch(ids).to(self.device)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, count = masked_loss(self.loss_name, self._forward(batch), batch.y)
+        value = loss.item()
+        where = f"epoch {state.epoch + 1}, step {state.step + 1} (step {state.global_step + 1} in all)"
+        if not math.isfinite(value):
+            raise DivergenceError(f"{where}: the loss is {value}; {_REMEDY}")
+        loss.backward()
+        values = {"loss": value, "lr": self.optimizer.param_groups[0]["lr"]}
+        if self.config.optim.clip_norm is not None:
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm).item()
+            if not math.isfinite(norm):
+                raise DivergenceError(f"{where}: the norm of the gradient is {norm}; {_REMEDY}")
+            values["grad_norm"] = norm
+        self.optimizer.step()
+        state.step += 1
+        state.global_step += 1
+        state.loss_sum += value * count
+        state.loss_count += count
+        return values
+
+    def _forward(self, batch: Any) -> Tensor:
+        low = self.config.train.precision == "bfloat16"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=low):
+            return self.model(batch)
+
+    def _end_epoch(self) -> None:
+        state = self.state
+        started = time.perf_counter()
+        lr = self.optimizer.param_groups[0]["lr"]
+        values: dict[str, Any] = {
+            "epoch": state.epoch + 1,
+            "lr": lr,
+            "train_loss": state.loss_sum / max(state.loss_count, 1),
+        }
+        for split in ("val", "test"):
+            values[f"{split}_loss"], values[split] = self.evaluate(split)
+        improved = state.best is None or self.metric.better(values["val"], state.best)
+        if improved:
+            state.best, state.best_epoch = values["val"], state.epoch + 1
+        self.schedule.observe(state.epoch, values["val_loss" if self.config.schedule.monitor == "loss" else "val"])
+        state.history.append(values)
+        state.epoch_seconds.append(state.seconds + time.perf_counter() - started)
+        state.epoch += 1
+        state.step, state.loss_sum, state.loss_count, state.seconds = 0, 0.0, 0, 0.0
+        self.observer.on_epoch(self, values, improved=improved)
+
+
+def parameter_count(model: nn.Module) -> dict[str, int]:
+    """Number of parameters, all and trainable."""
+    parameters: Sequence[nn.Parameter] = list(model.parameters())
+    return {
+        "total": sum(parameter.numel() for parameter in parameters),
+        "trainable": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+    }
+
+
+_REMEDY = "lower optim.lr, set optim.clip_norm, or lengthen schedule.warmup_epochs"

@@ -1,0 +1,35 @@
+"""Layers and models: ``x`` and a :class:`gnnkit.Graph` in, ``x`` out."""
+
+from gnnkit.nn.config import EncodingConfig, ModelConfig
+from gnnkit.nn.conv import EdgeSumConv, GatedGCNConv, GCNConv, GINConv, GINEConv, ResGatedGraphConv, SAGEConv
+from gnnkit.nn.encoders import AtomEncoder, BondEncoder, CategoricalEncoder, EncodingEncoder, LinearEncoder
+from gnnkit.nn.epilogue import epilogue
+from gnnkit.nn.message_passing import MessagePassing
+from gnnkit.nn.model import GraphModel
+from gnnkit.nn.norm import GraphNorm, LayerNorm, PairNorm
+from gnnkit.nn.pool import pool, root_pool
+
+__all__ = [
+    "AtomEncoder",
+    "BondEncoder",
+    "CategoricalEncoder",
+    "EdgeSumConv",
+    "EncodingConfig",
+    "EncodingEncoder",
+    "GCNConv",
+    "GINConv",
+    "GINEConv",
+    "GatedGCNConv",
+    "GraphModel",
+    "GraphNorm",
+    "LayerNorm",
+    "LinearEncoder",
+    "MessagePassing",
+    "ModelConfig",
+    "PairNorm",
+    "ResGatedGraphConv",
+    "SAGEConv",
+    "epilogue",
+    "pool",
+    "root_pool",
+]

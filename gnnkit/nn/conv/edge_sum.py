@@ -1,0 +1,72 @@
+"""Sums of rectified node-plus-edge features."""
+
+import torch
+from torch import Tensor
+
+from gnnkit import ops
+from gnnkit.graph import Graph
+from gnnkit.nn._inputs import edge_features, node_features
+
+
+class EdgeSumConv(torch.nn.Module):
+    r"""Unnormalised sum over in-edges of rectified source plus edge features.
+
+    .. math::
+        x_i' = \sum_{e : j \to i} \mathrm{relu}(W x_j + a_e) + b
+
+    The code of GNN+ (Luo et al., "Can classic GNNs be strong baselines for graph-level tasks?", 2025) calls this layer
+    ``gcne``, and most results printed there as "GCN+" are results of it. It is no graph convolution in the sense of
+    ``GCNConv``: there is no normalisation by degree and no self-loop, and the destination's own features do not enter.
+    It is close to ``GINEConv`` without the network after the sum.
+
+    Args:
+        in_channels: Width of the input features.
+        out_channels: Width of the output features and of the edge features.
+        bias: Add ``bias``, ``[out_channels]``.
+
+    Determinism: bitwise, forward and backward.
+    Complexity: ``O(N F F' + E F')`` time, ``O(E F')`` memory.
+    """
+
+    edge_input = "features"
+
+    def __init__(self, in_channels: int, out_channels: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.lin = torch.nn.Linear(in_channels, out_channels, bias=False)
+        self.bias = torch.nn.Parameter(torch.empty(out_channels)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws new weights: Glorot uniform, bias 0."""
+        torch.nn.init.xavier_uniform_(self.lin.weight)
+        if self.bias is not None:
+            torch.nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor, graph: Graph, edge_attr: Tensor | None = None) -> Tensor:
+        """Sums the messages that arrive at every node.
+
+        Args:
+            x: Node features, ``[N, in_channels]``.
+            graph: The topology.
+            edge_attr: Edge features, ``[E, out_channels]``.
+
+        Returns:
+            ``[N, out_channels]``.
+
+        Raises:
+            ShapeError: If ``x`` or ``edge_attr`` does not fit, or edge features are missing.
+        """
+        out = self.without_bias(x, graph, edge_attr)
+        return out if self.bias is None else out + self.bias
+
+    def without_bias(self, x: Tensor, graph: Graph, edge_attr: Tensor | None = None) -> Tensor:
+        """The sum before the bias, for callers that fuse the bias with what follows. See :meth:`forward`."""
+        x = node_features(x, graph, layer="EdgeSumConv", width=self.in_channels)
+        edge = edge_features(edge_attr, graph, layer="EdgeSumConv", width=self.out_channels)
+        return ops.aggregate(graph, (ops.gather(graph, self.lin(x), "src") + edge).relu())
+
+    def extra_repr(self) -> str:
+        """The settings."""
+        return f"{self.in_channels}, {self.out_channels}, bias={self.bias is not None}"

@@ -1,0 +1,158 @@
+"""Graph convolution with symmetric normalisation."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gnnkit import ops
+from gnnkit.errors import ConfigError
+from gnnkit.graph import Graph
+from gnnkit.nn._inputs import edge_weights, node_features
+
+
+class GCNConv(torch.nn.Module):
+    r"""Graph convolution (Kipf and Welling, "Semi-supervised classification with graph convolutional networks", 2017).
+
+    .. math::
+        X' = \hat D^{-1/2} \hat A^\top \hat D^{-1/2} X \Theta + b, \qquad
+        x_i' = \sum_{e : j \to i} \frac{w_e}{\sqrt{\hat d_j \hat d_i}} \Theta^\top x_j + b
+
+    with :math:`\hat A = A + I`, and :math:`\hat d_i` the weight that arrives at :math:`i`, its loop included. A node
+    that has a self-loop already keeps the weight of that loop (of the last one, if there are several) instead of
+    receiving another. Weights and results are those of ``torch_geometric.nn.GCNConv``.
+
+    Args:
+        in_channels: Width of the input features.
+        out_channels: Width of the output features.
+        improved: Give added loops the weight 2 in place of 1 where edge weights are given. As in PyTorch Geometric,
+            unweighted edges are not affected.
+        add_self_loops: Add missing self-loops. None: as ``normalize``.
+        normalize: Divide by the square roots of the degrees.
+        bias: Add ``bias``, ``[out_channels]``.
+
+    Raises:
+        ConfigError: If self-loops are to be added without normalisation.
+
+    Determinism: bitwise, forward and backward.
+    Complexity: ``O(N F F' + (E + N) F')`` time, no message per edge. The graph with loops and its normalisation are
+    computed once per graph and shared by all layers.
+    """
+
+    edge_input = "weight"
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        improved: bool = False,
+        add_self_loops: bool | None = None,
+        normalize: bool = True,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        if add_self_loops and not normalize:
+            raise ConfigError("GCNConv adds self-loops only where it normalises; set normalize=True, or leave both off")
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.improved = improved
+        self.add_self_loops = normalize if add_self_loops is None else add_self_loops
+        self.normalize = normalize
+        self.lin = torch.nn.Linear(in_channels, out_channels, bias=False)
+        self.bias = torch.nn.Parameter(torch.empty(out_channels)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws new weights: Glorot uniform, bias 0."""
+        torch.nn.init.xavier_uniform_(self.lin.weight)
+        if self.bias is not None:
+            torch.nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor, graph: Graph, edge_attr: Tensor | None = None) -> Tensor:
+        """Convolves ``x``.
+
+        Args:
+            x: Node features, ``[N, in_channels]``.
+            graph: The topology.
+            edge_attr: Edge weights, ``[E]`` or ``[E, 1]``. None: all 1.
+
+        Returns:
+            ``[N, out_channels]``.
+
+        Raises:
+            ShapeError: If ``x`` or the weights do not fit the graph, or the graph is bipartite.
+        """
+        out = self.without_bias(x, graph, edge_attr)
+        return out if self.bias is None else out + self.bias
+
+    def without_bias(self, x: Tensor, graph: Graph, edge_attr: Tensor | None = None) -> Tensor:
+        """The convolution before its bias, for callers that fuse the bias with what follows. See :meth:`forward`."""
+        x = node_features(x, graph, layer="GCNConv", width=self.in_channels)
+        weight = edge_weights(edge_attr, graph, layer="GCNConv")
+        if self.normalize:
+            graph, weight = normalized(graph, weight, self.add_self_loops, self.improved, x.dtype)
+        return ops.spmm(graph, self.lin(x), weight)
+
+    def extra_repr(self) -> str:
+        """The settings."""
+        return (
+            f"{self.in_channels}, {self.out_channels}, improved={self.improved}, "
+            f"add_self_loops={self.add_self_loops}, normalize={self.normalize}, bias={self.bias is not None}"
+        )
+
+
+class LoopGraph(NamedTuple):
+    """A graph to which one self-loop per node has been appended, in the order of the nodes."""
+
+    graph: Graph
+    is_loop: Tensor
+    """Whether an edge of the original graph is a self-loop, ``[E]``; the appended one stands in for it."""
+    last_loop: Tensor
+    """The last original self-loop of each node, or -1, ``[N]``."""
+
+
+def normalized(
+    graph: Graph, weight: Tensor | None, add_self_loops: bool, improved: bool, dtype: torch.dtype
+) -> tuple[Graph, Tensor]:
+    """The graph, with its missing self-loops where wanted, and the normalised weight of every edge.
+
+    Without weights the result depends on the graph alone and is kept with it.
+    """
+    if weight is not None:
+        return _normalized(graph, weight, add_self_loops, 2.0 if improved else 1.0)
+
+    def compute() -> tuple[Graph, Tensor]:
+        ones = torch.ones(graph.num_edges, dtype=dtype, device=graph.device)
+        return _normalized(graph, ones, add_self_loops, 1.0)
+
+    return graph.cached(f"gcn_normalized/{add_self_loops}/{dtype}", compute)
+
+
+def _normalized(graph: Graph, weight: Tensor, add_self_loops: bool, loop_weight: float) -> tuple[Graph, Tensor]:
+    if add_self_loops:
+        looped = graph.cached("with_self_loops", lambda: with_self_loops(graph))
+        graph, weight = looped.graph, _weights_with_loops(looped, weight, loop_weight)
+    degree = ops.aggregate(graph, weight, "sum")
+    # The inner choice keeps the infinite slope at degree 0 out of the gradient.
+    scale = torch.where(degree == 0, 0.0, torch.where(degree == 0, 1.0, degree).rsqrt())
+    return graph, ops.gather(graph, scale, "src") * weight * ops.gather(graph, scale, "dst")
+
+
+def with_self_loops(graph: Graph) -> LoopGraph:
+    """Appends one self-loop per node. Original loops stay, to be weighted 0, so that no size depends on the data."""
+    src, dst = graph.edge_index
+    nodes = torch.arange(graph.num_nodes, dtype=src.dtype, device=src.device)
+    edge_index = torch.cat([graph.edge_index, nodes.expand(2, -1)], dim=1)
+    is_loop = src == dst
+    edge = torch.where(is_loop, torch.arange(graph.num_edges, device=src.device), -1)
+    last_loop = torch.full((graph.num_nodes,), -1, device=src.device).scatter_reduce(0, src.long(), edge, "amax")
+    return LoopGraph(Graph.from_edge_index(edge_index, graph.num_nodes), is_loop, last_loop)
+
+
+def _weights_with_loops(looped: LoopGraph, weight: Tensor, loop_weight: float) -> Tensor:
+    loop_weights = weight.new_full(looped.last_loop.shape, loop_weight)
+    if weight.size(0) > 0:
+        own = weight.index_select(0, looped.last_loop.clamp(min=0))
+        loop_weights = torch.where(looped.last_loop >= 0, own, loop_weights)
+    return torch.cat([torch.where(looped.is_loop, 0.0, weight), loop_weights])

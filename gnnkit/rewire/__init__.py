@@ -1,0 +1,5 @@
+"""Transforms that change the edges of a graph: ``Data`` in, ``Data`` out; on a ``Batch`` per graph."""
+
+from gnnkit.rewire.k_hop import KHop
+
+__all__ = ["KHop"]

@@ -1,0 +1,54 @@
+import subprocess
+
+import torch
+
+from gnnkit import __version__
+from gnnkit.experiment import environment
+
+
+def test_versions_name_what_matters():
+    versions = environment.versions()
+    assert versions["torch"] == torch.__version__
+    assert versions["gnnkit"] == __version__
+    assert versions["numpy"]
+    assert environment.package_version("no-such-package-at-all") is None
+
+
+def test_machine_and_memory():
+    machine = environment.machine()
+    assert machine["cpu"]
+    assert machine["cores"] >= 1
+    peak = environment.peak_memory()
+    assert peak is None or peak > 2**20
+
+
+def test_backend_says_why_and_no_folders():
+    for state in environment.backend().values():
+        assert state["path"] is None or "/" not in state["path"]
+        assert state["loaded"] or state["reason"]
+
+
+def test_git_state(tmp_path):
+    def git(*arguments):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    assert environment.git_state(tmp_path) is None
+    git("init")
+    assert environment.git_state(tmp_path) is None
+    (tmp_path / "file").write_text("1")
+    git("add", "file")
+    git("commit", "-m", "one")
+    state = environment.git_state(tmp_path)
+    assert state is not None
+    assert len(state["commit"]) == 40
+    assert state["dirty"] is False
+    (tmp_path / "file").write_text("2")
+    changed = environment.git_state(tmp_path)
+    assert changed is not None
+    assert changed["dirty"] is True
+
+
+def test_source_checksum_is_of_this_package():
+    assert len(environment.source_checksum()) == 64
+    assert environment.source_checksum() == environment.source_checksum()

@@ -5,7 +5,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ import gnnkit
 RESULTS = Path(__file__).parent / "results"
 
 
-def interleaved(candidates: dict[str, Callable[[], object]], repeats: int, warmup: int = 2) -> dict[str, dict[str, float]]:
+def interleaved(
+    candidates: Mapping[str, Callable[[], object]], repeats: int, warmup: int = 2
+) -> dict[str, dict[str, float]]:
     """Times every candidate once per round, so that a slow spell of the machine meets them all alike.
 
     Returns:
@@ -77,6 +79,7 @@ def report(name: str, result: dict[str, Any]) -> None:
     partial.replace(folder / f"{name}.json")
     print(f"\n{result['title']}")
     for candidate, times in result["times"].items():
-        print(f"  {candidate:44s} {times['median_ms']:10.2f} ms   [{times['quartile_low_ms']:.2f}, {times['quartile_high_ms']:.2f}]")
+        spread = f"[{times['quartile_low_ms']:.2f}, {times['quartile_high_ms']:.2f}]"
+        print(f"  {candidate:44s} {times['median_ms']:10.2f} ms   {spread}")
     for label, value in result["ratios"].items():
         print(f"  {label:44s} {value:10.2f} x")

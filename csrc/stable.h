@@ -19,13 +19,17 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 using OptionalTensor = std::optional<Tensor>;
 
-inline Tensor dense(const Tensor& tensor) { return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor); }
+inline Tensor dense(const Tensor& tensor) {
+  return tensor.is_contiguous() ? tensor : torch::stable::contiguous(tensor);
+}
 
 inline OptionalTensor dense(const OptionalTensor& tensor) {
   return tensor.has_value() ? OptionalTensor(dense(*tensor)) : std::nullopt;
 }
 
-inline Tensor empty(const std::vector<int64_t>& sizes, const Tensor& like) { return torch::stable::new_empty(like, sizes); }
+inline Tensor empty(const std::vector<int64_t>& sizes, const Tensor& like) {
+  return torch::stable::new_empty(like, sizes);
+}
 
 // Sizes of `like` with another number of rows.
 inline std::vector<int64_t> with_rows(const Tensor& like, int64_t rows) {

@@ -16,7 +16,19 @@ if TYPE_CHECKING:
 
 _LAZY = ("compat", "data", "encodings", "experiment", "nn", "rewire")
 
-__all__ = ["Graph", "__version__", "backend_info", "compat", "data", "encodings", "errors", "experiment", "nn", "ops", "rewire"]
+__all__ = [
+    "Graph",
+    "__version__",
+    "backend_info",
+    "compat",
+    "data",
+    "encodings",
+    "errors",
+    "experiment",
+    "nn",
+    "ops",
+    "rewire",
+]
 
 
 def __getattr__(name: str) -> Any:

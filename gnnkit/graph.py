@@ -149,7 +149,8 @@ class Graph:
         rowptr, perm = torch.ops.gnnkit.sort_index(self.col, self.num_src)
         edge_id = perm if self.edge_id is None else self.edge_id.index_select(0, perm)
         turned = _trusted(rowptr, self.dst_of_position().index_select(0, perm), edge_id, self.num_dst)
-        turned._derived["transpose"] = self
+        if not torch.compiler.is_compiling():
+            turned._derived["transpose"] = self
         return turned
 
     def in_degree(self) -> Tensor:
@@ -178,11 +179,15 @@ class Graph:
     def cached(self, key: str, compute: Callable[[], T]) -> T:
         """A value derived from this graph: computed the first time, then kept as long as the graph.
 
-        The graph never changes, so neither does what follows from it.
+        The graph never changes, so neither does what follows from it. While ``torch.compile`` traces, nothing is kept:
+        what a trace computes belongs to that trace.
         """
-        if key not in self._derived:
-            self._derived[key] = compute()
-        return self._derived[key]
+        if key in self._derived:
+            return self._derived[key]
+        value = compute()
+        if not torch.compiler.is_compiling():
+            self._derived[key] = value
+        return value
 
 
 def _trusted(rowptr: Tensor, col: Tensor, edge_id: Tensor | None, num_src: int) -> Graph:

@@ -1,5 +1,7 @@
 import json
 import logging
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,9 @@ from gnnkit.experiment import watcher
 from gnnkit.experiment.trainer import DivergenceError
 
 ROOT = Path(__file__).resolve().parents[1]
+# The gnnkit that is under test, whether it is installed or lies in the working directory.
+COMMAND = [sys.executable, "-P", "-m", "gnnkit"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(gnnkit.__file__).parents[1])}
 
 CONFIG = """
 table = "ring-transfer"
@@ -181,16 +186,16 @@ def test_help_and_wrong_commands_are_argparse_ones(capsys):
 
 
 def test_python_m_gnnkit():
-    result = subprocess.run(
-        [sys.executable, "-m", "gnnkit", "info", "--json"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    command = [*COMMAND, "info", "--json"]
+    result = subprocess.run(command, env=ENVIRONMENT, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "versions" in json.loads(result.stdout)
 
 
 def test_a_pipe_that_is_closed_early_is_no_error():
     result = subprocess.run(
-        f"{sys.executable} -m gnnkit table peptides-func | head -n 1",
+        f"{shlex.join(COMMAND)} table peptides-func | head -n 1",
+        env=ENVIRONMENT,
         cwd=ROOT,
         shell=True,
         capture_output=True,

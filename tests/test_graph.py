@@ -85,7 +85,7 @@ def test_bad_edge_lists(edge_index, sizes, error, words):
 
 
 def test_bad_types():
-    with pytest.raises(DtypeError, match="torch.as_tensor"):
+    with pytest.raises(DtypeError, match=r"torch\.as_tensor"):
         Graph.from_edge_index(np.zeros((2, 0)), num_nodes=1)  # type: ignore[arg-type]
     with pytest.raises(DtypeError, match=r"\.long\(\)"):
         Graph.from_edge_index(torch.zeros(2, 3), num_nodes=1)

@@ -9,15 +9,16 @@ import gnnkit
 
 ROOT = Path(gnnkit.__file__).parent
 BASE = {"errors", "_version", "_backend", "graph", "ops"}
-TRANSFORMS = {"rewire", "encodings", "hypergraph", "sequence", "sample", "compat"}
+TRANSFORMS = {"rewire", "encodings", "hypergraph", "sequence", "sample"}
 # Each part and what it may import besides itself.
 ALLOWED = {
     **dict.fromkeys(BASE, BASE),
     "nn": BASE,
     "geometry": BASE,
-    **{name: BASE | {"nn", "geometry"} for name in TRANSFORMS},
-    "data": BASE | {"nn", "geometry"} | TRANSFORMS,
-    "experiment": BASE | {"nn", "geometry", "data"} | TRANSFORMS,
+    "compat": BASE,
+    **{name: BASE | {"nn", "geometry", "compat"} for name in TRANSFORMS},
+    "data": BASE | {"nn", "geometry", "compat"} | TRANSFORMS,
+    "experiment": BASE | {"nn", "geometry", "compat", "data"} | TRANSFORMS,
 }
 
 

@@ -89,7 +89,8 @@ std::tuple<Tensor, Tensor> dropout_epilogue_backward(const Tensor& grad_in, cons
     if (width == 0) return;
     std::vector<A> total(static_cast<size_t>(width), A(0));
     for (int64_t block = 0; block < blocks; ++block) {
-      for (int64_t f = 0; f < width; ++f) total[static_cast<size_t>(f)] += partial[static_cast<size_t>(block * width + f)];
+      for (int64_t f = 0; f < width; ++f)
+        total[static_cast<size_t>(f)] += partial[static_cast<size_t>(block * width + f)];
     }
     T* target = write<T>(grad_bias);
     if constexpr (std::is_same_v<T, BFloat16>) {

@@ -62,23 +62,23 @@ struct EpilogueArgs {
   Activation activation;
 };
 
-#define GNNKIT_DECLARE_KERNELS(isa)                                             \
-  namespace isa {                                                               \
-  template <typename T, typename I>                                             \
-  void spmm_rows(const SpmmArgs<T, I>&, int64_t begin, int64_t end);            \
-  template <typename T, typename I>                                             \
-  void spmm_extremum_rows(const SpmmArgs<T, I>&, int64_t begin, int64_t end);   \
-  template <typename T, typename I>                                             \
-  void sddmm_rows(const SddmmArgs<T, I>&, int64_t begin, int64_t end);          \
-  template <typename T, typename I>                                             \
+#define GNNKIT_DECLARE_KERNELS(isa)                                                 \
+  namespace isa {                                                                   \
+  template <typename T, typename I>                                                 \
+  void spmm_rows(const SpmmArgs<T, I>&, int64_t begin, int64_t end);                \
+  template <typename T, typename I>                                                 \
+  void spmm_extremum_rows(const SpmmArgs<T, I>&, int64_t begin, int64_t end);       \
+  template <typename T, typename I>                                                 \
+  void sddmm_rows(const SddmmArgs<T, I>&, int64_t begin, int64_t end);              \
+  template <typename T, typename I>                                                 \
   void segment_expand_rows(const SegmentArgs<T, I>&, int64_t begin, int64_t end);   \
-  template <typename T, typename I>                                             \
+  template <typename T, typename I>                                                 \
   void segment_softmax_rows(const SegmentArgs<T, I>&, int64_t begin, int64_t end);  \
-  template <typename T, typename I>                                             \
+  template <typename T, typename I>                                                 \
   void softmax_backward_rows(const SegmentArgs<T, I>&, int64_t begin, int64_t end); \
-  template <typename T>                                                         \
-  void epilogue_range(const EpilogueArgs<T>&, int64_t begin, int64_t end);      \
-  template <typename T>                                                         \
+  template <typename T>                                                             \
+  void epilogue_range(const EpilogueArgs<T>&, int64_t begin, int64_t end);          \
+  template <typename T>                                                             \
   void epilogue_backward_range(const EpilogueArgs<T>&, int64_t begin, int64_t end); \
   }
 
@@ -93,30 +93,30 @@ enum class Isa { kBaseline, kAvx2, kAvx512 };
 Isa active_isa();
 
 #if defined(GNNKIT_X86)
-#define GNNKIT_CALL(kernel, ...)                       \
-  do {                                                 \
-    switch (::gnnkit::active_isa()) {                  \
-      case ::gnnkit::Isa::kAvx512:                     \
-        ::gnnkit::avx512::kernel(__VA_ARGS__);         \
-        break;                                         \
-      case ::gnnkit::Isa::kAvx2:                       \
-        ::gnnkit::avx2::kernel(__VA_ARGS__);           \
-        break;                                         \
-      default:                                         \
-        ::gnnkit::baseline::kernel(__VA_ARGS__);       \
-    }                                                  \
+#define GNNKIT_CALL(kernel, ...)                 \
+  do {                                           \
+    switch (::gnnkit::active_isa()) {            \
+      case ::gnnkit::Isa::kAvx512:               \
+        ::gnnkit::avx512::kernel(__VA_ARGS__);   \
+        break;                                   \
+      case ::gnnkit::Isa::kAvx2:                 \
+        ::gnnkit::avx2::kernel(__VA_ARGS__);     \
+        break;                                   \
+      default:                                   \
+        ::gnnkit::baseline::kernel(__VA_ARGS__); \
+    }                                            \
   } while (false)
 #else
 #define GNNKIT_CALL(kernel, ...) ::gnnkit::baseline::kernel(__VA_ARGS__)
 #endif
 
 // Instantiates a row kernel for every element and index type.
-#define GNNKIT_INSTANTIATE(kernel, Args)                                                                    \
-  template void kernel<float, int32_t>(const Args<float, int32_t>&, int64_t, int64_t);                      \
-  template void kernel<float, int64_t>(const Args<float, int64_t>&, int64_t, int64_t);                      \
-  template void kernel<double, int32_t>(const Args<double, int32_t>&, int64_t, int64_t);                    \
-  template void kernel<double, int64_t>(const Args<double, int64_t>&, int64_t, int64_t);                    \
-  template void kernel<BFloat16, int32_t>(const Args<BFloat16, int32_t>&, int64_t, int64_t);                \
+#define GNNKIT_INSTANTIATE(kernel, Args)                                                     \
+  template void kernel<float, int32_t>(const Args<float, int32_t>&, int64_t, int64_t);       \
+  template void kernel<float, int64_t>(const Args<float, int64_t>&, int64_t, int64_t);       \
+  template void kernel<double, int32_t>(const Args<double, int32_t>&, int64_t, int64_t);     \
+  template void kernel<double, int64_t>(const Args<double, int64_t>&, int64_t, int64_t);     \
+  template void kernel<BFloat16, int32_t>(const Args<BFloat16, int32_t>&, int64_t, int64_t); \
   template void kernel<BFloat16, int64_t>(const Args<BFloat16, int64_t>&, int64_t, int64_t)
 
 }  // namespace gnnkit

@@ -84,7 +84,8 @@ SegmentArgs<T, I> arguments(const Segments& segments, const Tensor& src, const T
   return args;
 }
 
-Tensor segment_expand(const Tensor& src_in, const Tensor& ptr, const OptionalTensor& perm, int64_t num_rows, bool mean) {
+Tensor segment_expand(const Tensor& src_in, const Tensor& ptr, const OptionalTensor& perm, int64_t num_rows,
+                      bool mean) {
   const Tensor src = dense(src_in);
   const Segments segments = check_segments(ptr, perm, num_rows);
   STD_TORCH_CHECK(src.size(0) == segments.count, "src must have one row per segment");

@@ -16,7 +16,9 @@ int64_t blocks_for(int64_t count, int64_t dim_size) {
 template <typename I>
 void counting_sort(const I* index, int64_t count, int64_t dim_size, I* ptr, I* perm) {
   const int64_t blocks = blocks_for(count, dim_size);
-  const auto boundary = [&](int64_t block) { return count / blocks * block + std::min<int64_t>(block, count % blocks); };
+  const auto boundary = [&](int64_t block) {
+    return count / blocks * block + std::min<int64_t>(block, count % blocks);
+  };
   std::vector<std::vector<I>> place(static_cast<size_t>(blocks));
   std::atomic<bool> inside{true};
   parallel_over_chunks(blocks, [&](int64_t block) {

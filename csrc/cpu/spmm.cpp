@@ -26,8 +26,8 @@ SpmmArgs<T, I> arguments(const Tensor& rowptr, const Tensor& col, const Optional
   return args;
 }
 
-void check_topology(const Tensor& rowptr, const Tensor& col, const OptionalTensor& edge_id, const OptionalTensor& weight,
-                    const Tensor& x) {
+void check_topology(const Tensor& rowptr, const Tensor& col, const OptionalTensor& edge_id,
+                    const OptionalTensor& weight, const Tensor& x) {
   STD_TORCH_CHECK(rowptr.dim() == 1 && rowptr.size(0) >= 1 && col.dim() == 1, "rowptr and col must be vectors");
   STD_TORCH_CHECK(rowptr.scalar_type() == col.scalar_type(), "rowptr and col must have one dtype");
   STD_TORCH_CHECK(x.dim() >= 1, "x must have at least one dimension");
@@ -37,11 +37,13 @@ void check_topology(const Tensor& rowptr, const Tensor& col, const OptionalTenso
   if (!weight.has_value()) return;
   STD_TORCH_CHECK(weight->scalar_type() == x.scalar_type() && weight->size(0) == col.size(0) && weight->dim() <= 2,
                   "weight must be [E] or [E, H] and of the dtype of x");
-  STD_TORCH_CHECK(weight->dim() == 1 || (x.dim() >= 2 && x.size(1) == weight->size(1)), "weight must fit the heads of x");
+  STD_TORCH_CHECK(weight->dim() == 1 || (x.dim() >= 2 && x.size(1) == weight->size(1)),
+                  "weight must fit the heads of x");
 }
 
 Tensor spmm(const Tensor& rowptr_in, const Tensor& col_in, const OptionalTensor& edge_id_in, const OptionalTensor&,
-            const OptionalTensor&, const OptionalTensor&, const OptionalTensor& weight_in, const Tensor& x_in, bool mean) {
+            const OptionalTensor&, const OptionalTensor&, const OptionalTensor& weight_in, const Tensor& x_in,
+            bool mean) {
   check_topology(rowptr_in, col_in, edge_id_in, weight_in, x_in);
   const Tensor rowptr = dense(rowptr_in), col = dense(col_in), x = dense(x_in);
   const OptionalTensor edge_id = dense(edge_id_in), weight = dense(weight_in);
@@ -59,8 +61,9 @@ Tensor spmm(const Tensor& rowptr_in, const Tensor& col_in, const OptionalTensor&
   return out;
 }
 
-std::tuple<Tensor, Tensor> spmm_extremum(const Tensor& rowptr_in, const Tensor& col_in, const OptionalTensor& edge_id_in,
-                                         const OptionalTensor& weight_in, const Tensor& x_in, bool largest) {
+std::tuple<Tensor, Tensor> spmm_extremum(const Tensor& rowptr_in, const Tensor& col_in,
+                                         const OptionalTensor& edge_id_in, const OptionalTensor& weight_in,
+                                         const Tensor& x_in, bool largest) {
   check_topology(rowptr_in, col_in, edge_id_in, weight_in, x_in);
   const Tensor rowptr = dense(rowptr_in), col = dense(col_in), x = dense(x_in);
   const OptionalTensor edge_id = dense(edge_id_in), weight = dense(weight_in);

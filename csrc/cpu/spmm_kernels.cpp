@@ -102,7 +102,8 @@ inline void extremum_tile(const SpmmArgs<T, I>& args, int64_t row, int64_t offse
     for (int lane = 0; lane < N; ++lane) {
       const int64_t distance = chosen[k][lane];
       I label = static_cast<I>(-1);
-      if (distance >= 0) label = args.arg_label != nullptr ? args.arg_label[begin + distance] : static_cast<I>(begin + distance);
+      if (distance >= 0)
+        label = args.arg_label != nullptr ? args.arg_label[begin + distance] : static_cast<I>(begin + distance);
       args.arg[base + k * N + lane] = label;
     }
   }
@@ -198,6 +199,15 @@ void sddmm_rows(const SddmmArgs<T, I>& args, int64_t begin, int64_t end) {
       const T* right = args.b_src + static_cast<int64_t>(args.col[position]) * args.width;
       const int64_t edge = args.edge_id != nullptr ? static_cast<int64_t>(args.edge_id[position]) : position;
       T* target = args.out + edge * args.heads;
+      if (head_width == 1) {
+        // One weight per element, as in gated aggregation: a product, not a sum.
+        for_each_tile<kLanes<T>>(args.width, [&](auto tiles, auto lanes, int64_t offset) {
+          constexpr int N = decltype(lanes)::value;
+          for (int k = 0; k < decltype(tiles)::value; ++k)
+            store<N>(target + offset + k * N, load<N>(left + offset + k * N) * load<N>(right + offset + k * N));
+        });
+        continue;
+      }
       for (int64_t head = 0; head < args.heads; ++head)
         target[head] = narrow<T>(dot(left + head * head_width, right + head * head_width, head_width));
     }

@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gnnkit.data.dataset_card import Card, DataFile, card, names
     from gnnkit.data.columns import DatasetInfo, Ragged
     from gnnkit.data.commands import get, list_datasets, verify
+    from gnnkit.data.dataset_card import Card, DataFile, card, names
     from gnnkit.data.files import cache_root, data_root
     from gnnkit.data.loading import load
     from gnnkit.data.molecule import ATOM_FEATURE_DIMS, BOND_FEATURE_DIMS, smiles_to_data

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gnnkit.data.dataset_card import Card, DataFile, card, names
 from gnnkit.data.checks import differences
+from gnnkit.data.dataset_card import Card, DataFile, card, names
 from gnnkit.data.download import choose, find, obtain
 from gnnkit.data.files import check_file, data_root
 from gnnkit.data.loading import generate, load

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from gnnkit.data import ogb_molecules, peptides, storage
-from gnnkit.data.dataset_card import Card, card, nearest
 from gnnkit.data.checks import check_statistics
 from gnnkit.data.columns import DatasetInfo
+from gnnkit.data.dataset_card import Card, card, nearest
 from gnnkit.data.download import Located, choose, obtain
 from gnnkit.data.files import cache_root, exclusive, logger
 from gnnkit.data.molecule import FEATURE_VERSION, rdkit_version

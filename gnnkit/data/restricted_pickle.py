@@ -55,7 +55,7 @@ class _Array:
 def _array(content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     if not isinstance(dtype, _Dtype):
         raise pickle.UnpicklingError("an array without a dtype")
-    if dtype.numpy == object:
+    if dtype.numpy.hasobject:
         if not isinstance(content, list):
             raise pickle.UnpicklingError("an object array must be stored as a list")
         flat = np.empty(len(content), dtype=object)
@@ -139,7 +139,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
         if value is None:
             raise pickle.UnpicklingError("an array without content")
     if isinstance(value, np.ndarray):
-        if value.dtype == object:
+        if value.dtype.hasobject:
             value = value.copy()
             for position, item in np.ndenumerate(value):
                 value[position] = _plain(item, depth + 1)

@@ -68,19 +68,19 @@ class Group(NamedTuple):
     matrix: scipy.sparse.csr_array
     """The block-diagonal matrix of these components, in the order of ``nodes``."""
 
-    def dense(self, begin: int, end: int) -> np.ndarray:
-        """The blocks of components ``begin:end``, ``[end - begin, size, size]``."""
+    def blocks(self, begin: int, end: int) -> scipy.sparse.csr_array:
+        """The matrix of components ``begin:end`` alone."""
         size = self.nodes.shape[1]
-        rows = self.matrix[begin * size : end * size].tocoo()
-        blocks = np.zeros((end - begin, size, size))
-        blocks[rows.row // size, rows.row % size, rows.col % size] = rows.data
-        return blocks
+        span = slice(begin * size, end * size)
+        return self.matrix[span, span]
 
-    def block(self, index: int) -> scipy.sparse.csr_array:
-        """One block, sparse."""
+    def dense(self, begin: int, end: int) -> np.ndarray:
+        """The same as dense blocks, ``[end - begin, size, size]``."""
         size = self.nodes.shape[1]
-        span = slice(index * size, (index + 1) * size)
-        return self.matrix[span][:, span]
+        entries = self.blocks(begin, end).tocoo()
+        out = np.zeros((end - begin, size, size))
+        out[entries.row // size, entries.row % size, entries.col % size] = entries.data
+        return out
 
 
 def components_by_size(matrix: scipy.sparse.csr_array) -> Iterator[Group]:
@@ -96,9 +96,8 @@ def components_by_size(matrix: scipy.sparse.csr_array) -> Iterator[Group]:
         yield Group(order[begin:end].reshape(-1, size), sorted_matrix[begin:end, begin:end])
 
 
-def chunks(group: Group, entries: int) -> Iterator[tuple[int, int]]:
-    """Ranges of components whose dense blocks together have about ``entries`` entries at most."""
-    count, size = group.nodes.shape
-    step = max(1, entries // (size * size))
+def chunks(group: Group, per_component: int, limit: int) -> Iterator[tuple[int, int]]:
+    """Ranges of components that together take at most ``limit``, where each takes ``per_component``; at least one."""
+    count, step = len(group.nodes), max(1, limit // per_component)
     for begin in range(0, count, step):
         yield begin, min(begin + step, count)

@@ -1,20 +1,24 @@
 """Laplacian eigenvectors."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
 import torch
-from scipy.sparse.linalg import ArpackError, eigsh
+from scipy.sparse.linalg import ArpackError, eigsh, splu
+from threadpoolctl import ThreadpoolController
 from torch_geometric.transforms import BaseTransform
 
 from gnnkit.compat.pyg import put_node_attribute
 from gnnkit.encodings._adjacency import adjacency, chunks, components_by_size, num_nodes, scaled
 from gnnkit.errors import ConfigError, DataError
 
-_DENSE_SIZE = 512
+_DENSE_SIZE = 256
 _DENSE_ENTRIES = 2**22
+_LARGEST_DENSE = 8192
 _NORMALIZATIONS = ("sym", "rw", None)
 
 
@@ -47,7 +51,7 @@ class LaplacianEigenvectors(BaseTransform):
         ConfigError: If ``k`` is below 1 or ``normalization`` unknown.
 
     Determinism: bitwise on one machine; the iterative solver starts from a fixed vector.
-    Complexity: ``O(n^3)`` per component of up to 512 nodes; above, a sparse factorisation and a few solves per vector.
+    Complexity: ``O(n^3)`` per component of up to 256 nodes; above, two sparse factorisations and some solves.
     """
 
     def __init__(
@@ -71,7 +75,8 @@ class LaplacianEigenvectors(BaseTransform):
         """Adds the attributes to a ``Data`` or ``Batch``.
 
         Raises:
-            DataError: If ``edge_index`` is missing, a weight is negative or not finite, or the graph is directed.
+            DataError: If ``edge_index`` is missing, a weight is negative or not finite, the graph is directed, or the
+                eigenvalues of a very large component cannot be found.
             ShapeError: If there is not one weight per edge.
         """
         matrix = _symmetric(adjacency(data, self.weight_attr, transform="LaplacianEigenvectors"))
@@ -114,7 +119,8 @@ def laplacian_eigenvectors(
     vectors = np.zeros((num_nodes(matrix), k))
     values = np.zeros((num_graphs, k))
     mask = np.zeros((num_graphs, k), dtype=bool)
-    found = list(_solved(matrix, k, normalization))
+    with _single_threaded_blas():
+        found = list(_solved(matrix, k, normalization))
     if not found:
         return vectors, values, mask
     for pairs, column in zip(found, _columns(found, graph_of_node), strict=True):
@@ -128,14 +134,27 @@ def laplacian_eigenvectors(
     return vectors, values, mask
 
 
+def _single_threaded_blas() -> AbstractContextManager[object]:
+    # Waking threads costs more than matrices of this size take, a hundredfold on a busy machine, and the number of
+    # threads must not show in the last bits.
+    return _controller().limit(limits=1, user_api="blas")
+
+
+@lru_cache(maxsize=1)
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
 def _solved(matrix: scipy.sparse.csr_array, k: int, normalization: str | None) -> Iterator[_Eigenpairs]:
     for group in components_by_size(matrix):
         size = group.nodes.shape[1]
+        if size == 1:
+            continue
         if size > _DENSE_SIZE:
             for index, nodes in enumerate(group.nodes):
-                yield _solve(group.block(index), nodes[None], k, normalization)
-        elif size > 1:
-            for begin, end in chunks(group, _DENSE_ENTRIES):
+                yield _solve(group.blocks(index, index + 1), nodes[None], k, normalization)
+        else:
+            for begin, end in chunks(group, size * size, _DENSE_ENTRIES):
                 yield _solve(group.dense(begin, end), group.nodes[begin:end], k, normalization)
 
 
@@ -191,24 +210,46 @@ def _sparse_laplacian(
 
 
 def _sparse_eigenpairs(laplacian: scipy.sparse.csc_array, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The smallest eigenpairs but the first, ``[1, count]`` and ``[1, n, count]``, by shift and invert."""
-    size = len(laplacian.indptr) - 1
-    wanted = count + 1
-    # A few vectors more keep repeated eigenvalues together while the iteration converges.
-    asked = min(wanted + 8, size - 1)
-    if wanted > asked or asked > size // 4:
-        values, vectors = np.linalg.eigh(laplacian.toarray())
-    else:
-        # Just below 0: the shifted matrix is positive definite, and well conditioned enough to factorise.
-        shift = -1e-6 * max(1.0, float(laplacian.diagonal().max()))
-        start = np.random.default_rng(0).standard_normal(size)
-        try:
-            values, vectors = eigsh(laplacian, k=asked, sigma=shift, which="LM", v0=start)
-        except (ArpackError, RuntimeError) as error:
-            raise DataError(f"the Laplacian's eigenvectors did not converge ({error}); check the weights") from error
-        order = np.argsort(values, kind="stable")
-        values, vectors = values[order], vectors[:, order]
+    """The smallest eigenpairs but the first, ``[1, count]`` and ``[1, n, count]``, by shift and invert.
+
+    A Krylov space holds one vector of each eigenspace, and further ones by rounding only: so the eigenvalues are
+    counted by other means, and where some are missing the search is widened.
+    """
+    size, wanted, asked = len(laplacian.indptr) - 1, count + 1, count + 9
+    while asked <= size // 2:
+        values, vectors = _search(laplacian, asked)
+        below = values[wanted - 1] * (1 - 1e-7)
+        if np.count_nonzero(values < below) == _count_below(laplacian, below):
+            return values[None, 1:wanted], vectors[None, :, 1:wanted]
+        asked *= 3
+    if size > _LARGEST_DENSE:
+        raise DataError(
+            f"the {count} smallest eigenvalues of a component of {size} nodes were not found: they are repeated too "
+            "often; ask for fewer with k"
+        )
+    values, vectors = np.linalg.eigh(laplacian.toarray())
     return values[None, 1:wanted], vectors[None, :, 1:wanted]
+
+
+def _search(laplacian: scipy.sparse.csc_array, count: int) -> tuple[np.ndarray, np.ndarray]:
+    # Just below 0: the shifted matrix is positive definite, and well conditioned enough to factorise.
+    shift = -1e-6 * max(1.0, float(laplacian.diagonal().max()))
+    start = np.random.default_rng(0).standard_normal(len(laplacian.indptr) - 1)
+    try:
+        values, vectors = eigsh(laplacian, k=count, sigma=shift, which="LM", v0=start)
+    except (ArpackError, RuntimeError) as error:
+        raise DataError(f"the Laplacian's eigenvectors did not converge ({error}); check the weights") from error
+    order = np.argsort(values, kind="stable")
+    return values[order], vectors[:, order]
+
+
+def _count_below(laplacian: scipy.sparse.csc_array, bound: float) -> int:
+    """Number of eigenvalues below ``bound``: the negative pivots of the shifted matrix (Sylvester's law of inertia)."""
+    shifted = scipy.sparse.csc_array(laplacian - bound * scipy.sparse.eye_array(len(laplacian.indptr) - 1))
+    factors = splu(shifted, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+    if not np.array_equal(factors.perm_r, factors.perm_c):
+        return -1
+    return int(np.count_nonzero(factors.U.diagonal() < 0))
 
 
 def _with_fixed_sign(vectors: np.ndarray) -> np.ndarray:

@@ -8,12 +8,13 @@ import torch
 from torch_geometric.transforms import BaseTransform
 
 from gnnkit.compat.pyg import put_node_attribute
-from gnnkit.encodings._adjacency import Group, adjacency, chunks, components_by_size, num_nodes, scaled
+from gnnkit.encodings._adjacency import adjacency, chunks, components_by_size, num_nodes, scaled
 from gnnkit.errors import ConfigError
 
-_DENSE_SIZE = 256
-_DENSE_ENTRIES = 2**22
+_DENSE_SIZE = 4096
+_DENSE_FACTOR = 16
 _BLOCK_COLUMNS = 256
+_ENTRIES = 2**22
 
 
 class RandomWalk(BaseTransform):
@@ -38,7 +39,7 @@ class RandomWalk(BaseTransform):
 
     Determinism: bitwise on one machine.
     Complexity: per connected component of ``n`` nodes and ``m`` edges, either ``O(K n^3)`` time and ``O(n^2)`` memory
-    with dense matrices (small or dense components; half of the powers suffice, since
+    with dense matrices (dense components of up to 4096 nodes; half of the powers suffice, since
     :math:`(P^{a+b})_{ii} = \sum_j (P^a)_{ij} (P^b)_{ji}`), or ``O(K m n)`` time and ``O(n)`` memory.
     """
 
@@ -72,74 +73,86 @@ def return_probabilities(matrix: scipy.sparse.csr_array, steps: int) -> np.ndarr
     """Return probabilities for a matrix of non-negative weights ``[N, N]``, float64 ``[N, steps]``."""
     out = np.zeros((num_nodes(matrix), steps))
     for group in components_by_size(matrix):
-        size = group.nodes.shape[1]
-        if size <= _DENSE_SIZE:
-            for begin, end in chunks(group, _DENSE_ENTRIES):
-                out[group.nodes[begin:end]] = _dense(group.dense(begin, end), steps)
-        else:
-            for index, nodes in enumerate(group.nodes):
-                out[nodes] = _one_component(group, index, steps)
+        count, size = group.nodes.shape
+        # A dense product does some sixteen times more multiplications in the same time.
+        dense = size * size * count <= _DENSE_FACTOR * group.matrix.nnz and size <= _DENSE_SIZE
+        width = size if dense else min(size, _BLOCK_COLUMNS)
+        for begin, end in chunks(group, size * width, _ENTRIES):
+            nodes = group.nodes[begin:end]
+            if dense:
+                out[nodes] = _dense(group.dense(begin, end), steps)
+            else:
+                out[nodes] = _sparse(group.blocks(begin, end), size, steps)
     return out
-
-
-def _one_component(group: Group, index: int, steps: int) -> np.ndarray:
-    block = group.block(index)
-    size = num_nodes(block)
-    # Dense products run some sixty times faster per multiplication than sparse ones.
-    if size <= 4096 and size * size <= 64 * block.nnz:
-        return _dense(block.toarray()[None], steps)[0]
-    difference = block - block.T
-    if difference.nnz == 0 or not difference.data.any():
-        return _reversible(block, steps)
-    return _directed(block, steps)
 
 
 def _dense(weights: np.ndarray, steps: int) -> np.ndarray:
     """Return probabilities of graphs of one size, ``[G, n, n] -> [G, n, steps]``."""
-    walk = torch.from_numpy(weights)
-    walk = walk * _inverse(walk.sum(2, keepdim=True))
+    walk = torch.from_numpy(weights * _inverse(weights.sum(2, keepdims=True)))
     columns = [walk.diagonal(dim1=1, dim2=2)]
     power = walk
     while len(columns) < steps:
-        columns.append((power * power.mT).sum(2))
-        if len(columns) < steps:
-            longer = power @ walk
-            columns.append((power * longer.mT).sum(2))
-            power = longer
+        longer = power if len(columns) % 2 == 1 else power @ walk
+        columns.append((power * longer.mT).sum(2))
+        power = longer
     return torch.stack(columns, dim=2).numpy()
 
 
-def _inverse(value: torch.Tensor) -> torch.Tensor:
-    return torch.where(value > 0, 1 / value, 0.0)
+def _sparse(blocks: scipy.sparse.csr_array, size: int, steps: int) -> np.ndarray:
+    """Return probabilities of the ``G`` blocks of a block-diagonal matrix, ``[G, size, steps]``."""
+    degree = blocks.sum(axis=1)
+    difference = blocks - blocks.T
+    reversible = difference.nnz == 0 or not difference.data.any()
+    if reversible:
+        # Similar to a symmetric matrix, the columns of whose powers give two diagonals each.
+        root = np.sqrt(_inverse(degree))
+        walk = scaled(blocks, root, root)
+    else:
+        walk = scaled(blocks, _inverse(degree))
+    follow = _reversible_columns if reversible else _directed_columns
+    parts = [follow(walk, size, begin, min(begin + _BLOCK_COLUMNS, size), steps) for begin in _starts(size)]
+    return np.concatenate(parts, axis=1)
 
 
-def _reversible(weights: scipy.sparse.csr_array, steps: int) -> np.ndarray:
-    """Symmetric weights: the walk is similar to a symmetric matrix, whose powers' columns give two diagonals each."""
-    root = 1 / np.sqrt(weights.sum(axis=1))
-    symmetric = scaled(weights, root, root)
-    size = num_nodes(weights)
-    out = np.empty((size, steps))
-    for begin in range(0, size, _BLOCK_COLUMNS):
-        nodes = np.arange(begin, min(begin + _BLOCK_COLUMNS, size))
-        power = symmetric[:, nodes].toarray()
-        out[nodes, 0] = power[nodes, nodes - begin]
-        for step in range(2, steps + 1):
-            longer = power if step % 2 == 0 else symmetric @ power
-            out[nodes, step - 1] = np.einsum("ij,ij->j", power, longer)
-            power = longer
+def _starts(size: int) -> range:
+    return range(0, size, _BLOCK_COLUMNS)
+
+
+def _reversible_columns(walk: scipy.sparse.csr_array, size: int, begin: int, end: int, steps: int) -> np.ndarray:
+    power = _columns(walk, size, begin, end)
+    out = [_diagonal(power, size, begin)]
+    while len(out) < steps:
+        longer = power if len(out) % 2 == 1 else walk @ power
+        shape = (-1, size, end - begin)
+        out.append(np.einsum("gij,gij->gj", power.reshape(shape), longer.reshape(shape)))
+        power = longer
+    return np.stack(out, axis=2)
+
+
+def _directed_columns(walk: scipy.sparse.csr_array, size: int, begin: int, end: int, steps: int) -> np.ndarray:
+    power = _columns(walk, size, begin, end)
+    out = [_diagonal(power, size, begin)]
+    while len(out) < steps:
+        power = walk @ power
+        out.append(_diagonal(power, size, begin))
+    return np.stack(out, axis=2)
+
+
+def _columns(blocks: scipy.sparse.csr_array, size: int, begin: int, end: int) -> np.ndarray:
+    """Columns ``begin:end`` of every block, one below the other, ``[G * size, end - begin]``."""
+    entries = blocks.tocoo()
+    column = entries.col % size
+    chosen = (column >= begin) & (column < end)
+    out = np.zeros((num_nodes(blocks), end - begin))
+    out[entries.row[chosen], column[chosen] - begin] = entries.data[chosen]
     return out
 
 
-def _directed(weights: scipy.sparse.csr_array, steps: int) -> np.ndarray:
-    """Any weights: the diagonal of every power, some columns at a time."""
-    degree = weights.sum(axis=1)
-    walk = scaled(weights, np.divide(1.0, degree, out=np.zeros_like(degree), where=degree > 0))
-    size = num_nodes(weights)
-    out = np.empty((size, steps))
-    for begin in range(0, size, _BLOCK_COLUMNS):
-        nodes = np.arange(begin, min(begin + _BLOCK_COLUMNS, size))
-        power = walk[:, nodes].toarray()
-        for step in range(steps):
-            power = power if step == 0 else walk @ power
-            out[nodes, step] = power[nodes, nodes - begin]
-    return out
+def _diagonal(columns: np.ndarray, size: int, begin: int) -> np.ndarray:
+    """The diagonal entries in columns that start at ``begin``, ``[G, columns]``."""
+    width = np.arange(columns.shape[1])
+    return columns.reshape(-1, size, len(width))[:, width + begin, width]
+
+
+def _inverse(value: np.ndarray) -> np.ndarray:
+    return np.divide(1.0, value, out=np.zeros_like(value), where=value > 0)

@@ -75,6 +75,11 @@ def source_checksum() -> str:
     return digest.hexdigest()
 
 
+def provenance(folder: Path) -> dict[str, Any]:
+    """What code is running; to be asked at the start of a run, before anybody edits it."""
+    return {"git": git_state(folder), "gnnkit_source_sha256": source_checksum()}
+
+
 def peak_memory() -> int | None:
     """Largest resident memory of this process so far, in bytes; ``None`` where the system does not say."""
     try:

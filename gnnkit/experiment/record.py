@@ -19,13 +19,13 @@ _REQUIRED = (
 
 
 def build_record(
-    trainer: Trainer, *, folder: Path, resumes: int, wall_seconds: float, weights_sha256: str
+    trainer: Trainer, *, provenance: dict[str, Any], resumes: int, wall_seconds: float, weights_sha256: str
 ) -> dict[str, Any]:
     """Describes a finished run.
 
     Args:
         trainer: The trainer at its end.
-        folder: Where the configuration came from; its git repository is named.
+        provenance: Which code ran, from ``environment.provenance`` at the start.
         resumes: How often the run was taken up again.
         wall_seconds: Time from first to last, pauses excluded.
         weights_sha256: Checksum of the final weights.
@@ -65,8 +65,7 @@ def build_record(
             "versions": environment.versions(),
             "machine": environment.machine(),
             "backend": environment.backend(),
-            "git": environment.git_state(folder),
-            "gnnkit_source_sha256": environment.source_checksum(),
+            **provenance,
         },
         "config": config.to_dict(),
         "history": state.history,

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from gnnkit.errors import ConfigError
+from gnnkit.experiment import environment
 from gnnkit.experiment.build import build_dataset, build_model, select_device
 from gnnkit.experiment.config import ExperimentConfig
 from gnnkit.experiment.folder import RunFolder
@@ -19,6 +21,8 @@ from gnnkit.experiment.trainer import Trainer
 from gnnkit.experiment.watcher import Watcher
 
 logger = logging.getLogger("gnnkit.experiment")
+
+_REPEATED_AFTER = 1.0
 
 
 def train(
@@ -76,7 +80,14 @@ def train(
         torch.manual_seed(config.train.seed)
         model = build_model(config, dataset)
         with _signals() as pending:
-            watcher = Watcher(folder, config, pending, progress=progress, resume_command=resume_command)
+            watcher = Watcher(
+                folder,
+                config,
+                pending,
+                provenance=environment.provenance(Path(config_folder) if config_folder else Path.cwd()),
+                progress=progress,
+                resume_command=resume_command,
+            )
             trainer = Trainer(config, dataset, model, watcher, device)
             if saved is not None:
                 watcher.restore(trainer, saved)
@@ -85,18 +96,24 @@ def train(
                 trainer.fit()
             finally:
                 watcher.close()
-        return watcher.finish(trainer, Path(config_folder) if config_folder else Path.cwd())
+        return watcher.finish(trainer)
 
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM instead of dying of them; a second one is obeyed at once."""
+    """Collects SIGINT and SIGTERM instead of dying of them; one that is repeated after a while is obeyed at once."""
     pending: list[int] = []
+    came = 0.0
 
     def note(number: int, frame: FrameType | None) -> None:
-        if pending:
+        nonlocal came
+        now = time.monotonic()
+        # Some tools (timeout(1), for one) signal the process and then its group: that is one wish, not two.
+        if pending and now - came > _REPEATED_AFTER:
             raise KeyboardInterrupt
-        pending.append(number)
+        if not pending:
+            came = now
+            pending.append(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield pending

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 import time
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -43,6 +42,7 @@ class Watcher:
         config: ExperimentConfig,
         pending: list[int],
         *,
+        provenance: dict[str, Any],
         progress: bool | None,
         resume_command: str | None,
     ) -> None:
@@ -50,6 +50,7 @@ class Watcher:
         self.folder = folder
         self.config = config
         self.pending = pending
+        self.provenance = provenance
         self.progress = progress
         self.resume_command = resume_command
         self.resumes = 0
@@ -65,7 +66,7 @@ class Watcher:
         changed = config_differences(dict(trainer.dataset.checksums), saved["checksums"])
         if changed:
             raise DataError("the data files changed since the checkpoint (now, and then):\n  " + "\n  ".join(changed))
-        now = environment.versions()
+        now = self._code()
         for line in config_differences(now, saved["versions"]):
             logger.warning("resumed under another version, the bits may differ: %s", line)
         trainer.load_state_dict(saved)
@@ -144,7 +145,7 @@ class Watcher:
             **trainer.state_dict(),
             "config": self.config.to_dict(),
             "checksums": dict(trainer.dataset.checksums),
-            "versions": environment.versions(),
+            "versions": self._code(),
             "log_length": log.sync(),
             "resumes": self.resumes,
             "wall_seconds": self.earlier_seconds + time.perf_counter() - self.started,
@@ -152,7 +153,7 @@ class Watcher:
         self.folder.checkpoints.save(trainer.state.global_step, state)
         self._prune_weights(trainer.state.best_epoch)
 
-    def finish(self, trainer: Trainer, config_folder: Path) -> dict[str, Any]:
+    def finish(self, trainer: Trainer) -> dict[str, Any]:
         """Writes weights and record; the record comes last, so that where it is, all else is."""
         final = pack_weights(trainer.model)
         best = self.folder.weights(trainer.state.best_epoch)
@@ -162,7 +163,7 @@ class Watcher:
         write_atomic(self.folder.path / "final.safetensors", final)
         record = build_record(
             trainer,
-            folder=config_folder,
+            provenance=self.provenance,
             resumes=self.resumes,
             wall_seconds=self.earlier_seconds + time.perf_counter() - self.started,
             weights_sha256=hashlib.sha256(final).hexdigest(),
@@ -179,6 +180,10 @@ class Watcher:
             if file not in named:
                 file.unlink(missing_ok=True)
         self.saved_best = best_epoch
+
+    def _code(self) -> dict[str, Any]:
+        """What the bits of a run depend on beside configuration and data."""
+        return {**environment.versions(), "gnnkit sources": self.provenance["gnnkit_source_sha256"]}
 
     def _write(self, event: str, **values: Any) -> None:
         self._open_log().write(event, **values)

@@ -31,7 +31,16 @@ def epilogue(
     Determinism: bitwise for a given state of torch's global generator, from which one seed is drawn per call that
     drops entries.
     """
+    # Under autocast a matrix product comes out narrower than what is added to it: as in torch, the wider dtype wins.
+    dtype = x.dtype
+    for other in (bias, residual):
+        dtype = dtype if other is None else torch.promote_types(dtype, other.dtype)
+    x, bias, residual = x.to(dtype), _cast(bias, dtype), _cast(residual, dtype)
     if dropout > 0 and training:
-        seed = torch.randint(0, 2**63 - 1, (1,))
+        seed = torch.randint(0, 2**63 - 1, (1,), device=x.device)
         return ops.dropout_epilogue(x, bias, residual, p=dropout, seed=seed, act=activation)
     return ops.dropout_epilogue(x, bias, residual, p=0.0, seed=0, act=activation)
+
+
+def _cast(value: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    return None if value is None else value.to(dtype)

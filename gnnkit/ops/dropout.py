@@ -31,7 +31,7 @@ def dropout_epilogue(
         x: Input, ``[*, F]``.
         bias: ``[F]``. None: none is added.
         residual: Of the shape of ``x``. None: none is added.
-        p: Probability that an element of the mask ``m`` is zero, in ``[0, 1]``; zero leaves the mask out. One drops all.
+        p: Probability that an element of the mask ``m`` is zero, in ``[0, 1]``.
         seed: Key of the random numbers: an int, or an int64 tensor of one element (which ``torch.compile`` can trace).
         act: Activation: ``"none"``, ``"relu"``, ``"gelu"`` (exact, by the error function) or ``"silu"``.
 
@@ -165,7 +165,12 @@ def _backward(ctx, grad):
     grad_x = grad_bias = None
     if needs_x or needs_bias:
         grad_x, grad_bias = torch.ops.gnnkit.dropout_epilogue_backward(grad, x, bias, seed, ctx.p, ctx.act)
-    return grad_x if needs_x else None, grad_bias if needs_bias else None, grad if needs_residual else None, *(None,) * 3
+    return (
+        grad_x if needs_x else None,
+        grad_bias if needs_bias else None,
+        grad if needs_residual else None,
+        *(None,) * 3,
+    )
 
 
 define(
@@ -176,8 +181,7 @@ define(
     save=_save,
 )
 define(
-    "dropout_epilogue_backward(Tensor grad, Tensor x, Tensor? bias, Tensor seed, float p, str act)"
-    " -> (Tensor, Tensor)",
+    "dropout_epilogue_backward(Tensor grad, Tensor x, Tensor? bias, Tensor seed, float p, str act) -> (Tensor, Tensor)",
     reference=backward_reference,
     fake=_backward_fake,
 )

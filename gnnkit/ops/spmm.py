@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def spmm(graph: "Graph", x: Tensor, weight: Tensor | None = None, reduce: str = "sum") -> Tensor:
-    r"""Aggregates source rows at each destination: :math:`y_i = \bigoplus_{e : \mathrm{dst}(e) = i} w_e\, x_{\mathrm{src}(e)}`.
+    r"""Aggregates source rows at each destination.
+
+    .. math:: y_i = \bigoplus_{e : \mathrm{dst}(e) = i} w_e\, x_{\mathrm{src}(e)}
 
     In matrix form, ``reduce="sum"`` is :math:`Y = A X` with :math:`A_{ij}` the summed weight of the edges from ``j`` to
     ``i``.
@@ -52,7 +54,7 @@ def spmm(graph: "Graph", x: Tensor, weight: Tensor | None = None, reduce: str = 
 
 
 def sddmm(graph: "Graph", a_dst: Tensor, b_src: Tensor) -> Tensor:
-    r"""Dot product of the two ends of each edge: :math:`s_e = \langle a_{\mathrm{dst}(e)}, b_{\mathrm{src}(e)} \rangle`.
+    r"""Dot product of the ends of each edge: :math:`s_e = \langle a_{\mathrm{dst}(e)}, b_{\mathrm{src}(e)} \rangle`.
 
     Args:
         graph: Topology.
@@ -154,7 +156,8 @@ def _turn(rowptr: Tensor, col: Tensor, edge_id: Tensor | None, num_src: int) -> 
 
 
 def _both_ways(topology, turned, num_src: int):
-    return topology, turned if turned[0] is not None else _turn(*topology, num_src)
+    rowptr, col, edge_id = topology
+    return topology, turned if turned[0] is not None else _turn(rowptr, col, edge_id, num_src)
 
 
 def _spmm_save(ctx, inputs, output) -> None:

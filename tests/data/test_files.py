@@ -58,13 +58,19 @@ def test_a_wrong_file_is_named_with_both_checksums(tmp_path: Path) -> None:
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "file"
     write_atomic(path, b"old")
-    with pytest.raises(KeyboardInterrupt), atomic_writer(path) as file:
-        file.write(b"half of the new")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted_write(path)
     assert path.read_bytes() == b"old"
     assert os.listdir(path.parent) == ["file"]
     write_atomic(path, b"new")
     assert path.read_bytes() == b"new"
+
+
+def _interrupted_write(path: Path) -> None:
+    with atomic_writer(path) as file:
+        file.write(b"half of the new")
+        file.flush()
+        raise KeyboardInterrupt
 
 
 def test_nothing_appears_under_the_name_before_the_end(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def test_molhiv_is_labelled_where_its_features_are_derived(raw_data: Path) -> No
     assert any("Near-official" in note for note in dataset.notes)
 
 
+@pytest.mark.slow
 def test_peptides_rows_and_split(raw_data: Path) -> None:
     """Every 50th peptide against its SMILES and label; the whole split."""
     pytest.importorskip("rdkit", reason="RDKit is not installed")
@@ -79,6 +80,7 @@ def test_peptides_rows_and_split(raw_data: Path) -> None:
     assert everything.sort().values.tolist() == list(range(15535))
 
 
+@pytest.mark.slow
 def test_peptides_load_fast_the_second_time(raw_data: Path) -> None:
     pytest.importorskip("rdkit", reason="RDKit is not installed")
     need("peptides-func", raw_data)

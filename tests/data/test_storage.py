@@ -130,7 +130,7 @@ def test_files_of_two_datasets_do_not_mix(make_dataset, tmp_path: Path) -> None:
     make_dataset(seed=0).save(tmp_path / "a")
     make_dataset(seed=1).save(tmp_path / "b")
     (tmp_path / "b" / TENSORS).replace(tmp_path / "a" / TENSORS)
-    with pytest.raises(DataError, match="does not belong to dataset.json"):
+    with pytest.raises(DataError, match=r"does not belong to dataset\.json"):
         GraphDataset.from_folder(tmp_path / "a")
 
 
@@ -144,7 +144,7 @@ def test_tensors_written_by_something_else_are_refused(make_dataset, tmp_path: P
 def test_another_format_is_refused(make_dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_dataset().save(tmp_path)
     monkeypatch.setattr(storage_module, "FORMAT", 2)
-    with pytest.raises(DataError, match="has format 1, .* reads format 2"):
+    with pytest.raises(DataError, match=r"has format 1, .* reads format 2"):
         GraphDataset.from_folder(tmp_path)
 
 

@@ -42,7 +42,7 @@ def test_bad_integers_are_named_by_line(tmp_path: Path, text: str, message: str)
 def test_numbers_with_missing_ones(tmp_path: Path) -> None:
     table = read_numbers(write(tmp_path / "t.csv.gz", "1.5,0\n,nan\n-2e3, \n"))
     assert np.array_equal(table, [[1.5, 0], [np.nan, np.nan], [-2000, np.nan]], equal_nan=True)
-    with pytest.raises(DataError, match="line 2: .*'x'"):
+    with pytest.raises(DataError, match=r"line 2: .*'x'"):
         read_numbers(write(tmp_path / "t.csv.gz", "1\nx\n"))
     with pytest.raises(DataError, match="line 2: expected 1"):
         read_numbers(write(tmp_path / "t.csv.gz", "1\n1,2\n"))

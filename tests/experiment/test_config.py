@@ -5,6 +5,9 @@ import pytest
 
 from gnnkit.errors import ConfigError
 from gnnkit.experiment.config import config_differences, config_from_dict, load_config
+from gnnkit.experiment.published import load_published
+from gnnkit.experiment.trainer import parameter_count
+from gnnkit.nn import GraphModel
 
 TABLES = Path(__file__).resolve().parents[2] / "benchmarks" / "tables"
 
@@ -92,3 +95,22 @@ def test_an_override_is_checked_like_a_file(config):
 def test_differences_name_dotted_keys():
     lines = config_differences({"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 4}})
     assert lines == ["b.c: 2 and 4", "b.d: 3 and None"]
+
+
+@pytest.mark.parametrize(
+    ("stem", "method"),
+    [
+        ("gcn", "GCN (re-tuned, Toenshoff)"),
+        ("gine", "GINE (re-tuned, Toenshoff)"),
+        ("gatedgcn", "GatedGCN (re-tuned, Toenshoff)"),
+    ],
+)
+def test_models_have_the_published_number_of_parameters(stem, method):
+    config = load_config(TABLES / "peptides-func" / f"{stem}.toml")
+    model = GraphModel(config.model, num_outputs=10)
+    published = {
+        row.params
+        for row in load_published(TABLES.parent / "published.toml")
+        if row.dataset == "Peptides-func" and row.method == method
+    }
+    assert {round(parameter_count(model)["total"], -3)} == published

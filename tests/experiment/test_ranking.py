@@ -28,7 +28,7 @@ def test_equal_to_the_definition(variant):
         x = random.standard_normal((nodes, 3))
         pairs = np.stack([random.integers(0, nodes, 6), random.integers(0, nodes, 6)])
         graphs.append((x @ x.T, np.unique(pairs, axis=1)))
-    expected = np.mean([by_sorting(*graph, variant) for graph in graphs])
+    expected = np.mean([by_sorting(score, pairs, variant) for score, pairs in graphs])
     scores = [torch.from_numpy(score) for score, _ in graphs]
     positives = [torch.from_numpy(pairs) for _, pairs in graphs]
     assert mean_reciprocal_rank(scores, positives, variant) == pytest.approx(expected)

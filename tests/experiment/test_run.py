@@ -140,6 +140,23 @@ def test_a_signal_during_evaluation_saves_too(whole, config, tmp_path, monkeypat
     assert lines(tmp_path / "cut") == lines(folder)
 
 
+def test_a_signal_that_comes_twice_at_once_is_one_and_an_impatient_one_is_obeyed(config, tmp_path, monkeypatch):
+    original = Watcher.on_step
+
+    def twice(self, trainer, values):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        original(self, trainer, values)
+
+    monkeypatch.setattr(Watcher, "on_step", twice)
+    with pytest.raises(Interrupted):
+        train(config, tmp_path / "once", progress=False)
+    assert CheckpointFolder(tmp_path / "once" / "checkpoints").load() is not None
+    monkeypatch.setattr(run, "_REPEATED_AFTER", -1.0)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "twice", progress=False)
+
+
 def test_handlers_generator_and_threads_are_given_back(config, tmp_path, table):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     threads = torch.get_num_threads()
@@ -187,6 +204,14 @@ def test_another_torch_is_said(cut, config, monkeypatch, caplog):
     monkeypatch.setattr(watcher.environment, "versions", lambda: {"torch": "0.0"})
     train(config, cut, progress=False)
     assert "the bits may differ: torch: '0.0'" in caplog.text
+
+
+def test_the_record_names_the_code_of_the_start_and_a_resumed_run_says_if_it_changed(cut, config, monkeypatch, caplog):
+    answers = iter(["a" * 64, "b" * 64])
+    monkeypatch.setattr(run.environment, "source_checksum", lambda: next(answers))
+    record = train(config, cut, progress=False)
+    assert record["environment"]["gnnkit_source_sha256"] == "a" * 64
+    assert f"the bits may differ: gnnkit sources: '{'a' * 64}' and" in caplog.text
 
 
 def test_a_damaged_checkpoint_falls_back_and_gives_the_same_bits(cut, config, whole, caplog):

@@ -96,18 +96,23 @@ def test_training_learns(make):
     assert trainer.state.best > 0.8
 
 
-def test_any_step_can_be_resumed_bitwise(make):
-    whole = make()
+PLATEAU = {"kind": "plateau", "patience": 0, "warmup_epochs": 0, "monitor": "metric"}
+
+
+@pytest.mark.parametrize("schedule", [{"kind": "cosine"}, PLATEAU], ids=lambda schedule: schedule["kind"])
+def test_any_step_can_be_resumed_bitwise(make, schedule):
+    config = change(make().config, schedule=schedule, optim={"lr": 0.1}, train={"epochs": 8})
+    whole = make(config)
     torch.manual_seed(1)
     whole.fit()
-    for stop in (1, 6, 7, 13, 14, 15, 27):
-        first = make(recorder=Recorder(stop))
+    for stop in (1, 6, 7, 14, 15, 29, 55):
+        first = make(config, recorder=Recorder(stop))
         torch.manual_seed(1)
         with pytest.raises(StopIteration):
             first.fit()
         saved = first.state_dict()
         torch.manual_seed(99)
-        second = make()
+        second = make(config)
         second.load_state_dict(saved)
         second.fit()
         for name, value in whole.model.state_dict().items():

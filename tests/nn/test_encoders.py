@@ -5,6 +5,7 @@ import torch
 
 from gnnkit import nn
 from gnnkit.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
+from gnnkit.nn import encoders
 from gnnkit.nn.encoders import ATOM_FEATURE_DIMS, BOND_FEATURE_DIMS
 
 
@@ -13,7 +14,9 @@ def features(dims: tuple[int, ...], rows: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", ["Atom", "Bond"])
-def test_encoders_load_and_equal_ogb(kind: str):
+@pytest.mark.parametrize("limit", [("_ONE_HOT_ROWS", 0), ("_ONE_HOT_CHUNK", 7), ("_ONE_HOT_CHUNK", 1000)])
+def test_encoders_load_and_equal_ogb(kind: str, limit: tuple[str, int], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(encoders, *limit)
     mol_encoder = pytest.importorskip("ogb.graphproppred.mol_encoder")
     from ogb.utils.features import get_atom_feature_dims, get_bond_feature_dims
 
@@ -71,14 +74,21 @@ def test_other_bad_input_is_named():
 def test_encoders_take_vectors_and_empty_input():
     encoder = nn.CategoricalEncoder((5,), 3)
     assert torch.equal(encoder(torch.tensor([4, 0])), encoder.weight[[4, 0]])
-    assert nn.AtomEncoder(4)(torch.empty((0, 9), dtype=torch.int64)).shape == (0, 4)
+    empty = nn.AtomEncoder(4)(torch.empty((0, 9), dtype=torch.int64))
+    assert empty.shape == (0, 4)
+    empty.sum().backward()
     linear = nn.LinearEncoder(1, 4)
     torch.testing.assert_close(linear(torch.tensor([1, 2])), linear.linear(torch.tensor([[1.0], [2.0]])))
 
 
 def test_encoders_compile():
     encoder, x = nn.AtomEncoder(4), features(ATOM_FEATURE_DIMS, 6)
-    torch.testing.assert_close(torch.compile(encoder, backend="aot_eager", fullgraph=True)(x), encoder(x))
+    compiled = torch.compile(encoder, backend="aot_eager", fullgraph=True)
+    out, expected = compiled(x), encoder(x)
+    torch.testing.assert_close(out, expected)
+    (grad,) = torch.autograd.grad(out.square().sum(), encoder.weight)
+    (expected_grad,) = torch.autograd.grad(expected.square().sum(), encoder.weight)
+    torch.testing.assert_close(grad, expected_grad)
 
 
 def test_encoding_is_normalised_then_mapped():

@@ -175,8 +175,9 @@ def test_the_model_compiles():
             x, _ = layer(x, graph, None)
         return model.head(x)
 
+    expected = forward(data.x)
     compiled = torch.compile(forward, backend="aot_eager", fullgraph=True)
-    torch.testing.assert_close(compiled(data.x), forward(data.x))
+    torch.testing.assert_close(compiled(data.x), expected)
     model.train()
     assert bool(compiled(data.x).isfinite().all())
 
@@ -214,3 +215,26 @@ def test_missing_attributes_are_named():
     del data.random_walk_pe
     with pytest.raises(DataError, match=r"data\.random_walk_pe"):
         model(data)
+
+
+@pytest.mark.parametrize("conv", ["gcn", "sage", "gin", "gine", "gatedgcn", "edge_sum"])
+def test_stack_trains_under_autocast(conv):
+    """Matrix products in bfloat16, everything that is added to them in float32."""
+    config = ModelConfig(conv=conv, num_layers=2, hidden_dim=16, edge_encoder="linear", dropout=0.1)
+    model = GraphModel(config, node_dims=5, edge_dims=3, num_outputs=2)
+    edge_index = torch.randint(0, 12, (2, 40))
+    data = Data(x=torch.randn(12, 5), edge_index=edge_index, edge_attr=torch.randn(40, 3), ptr=torch.tensor([0, 5, 12]))
+    model.train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = model(data)
+    out.float().square().sum().backward()
+    model.eval()
+    with torch.no_grad():
+        exact = model(data)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            low = model(data).float()
+    torch.testing.assert_close(low, exact, rtol=0.05, atol=0.05)
+    for name, parameter in model.named_parameters():
+        # The last layer's edge states lead nowhere.
+        if parameter.grad is not None:
+            assert parameter.grad.isfinite().all(), name

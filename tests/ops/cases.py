@@ -192,6 +192,12 @@ CASES = [
         lambda sample: {"a": (sample.graph.num_dst, 3, sample.width), "b": (sample.graph.num_src, 3, sample.width)},
         lambda sample, a: np.einsum("ehf,ehf->eh", a["a"][sample.dst], a["b"][sample.src]),
     ),
+    OpCase(
+        "sddmm-elements",
+        lambda sample, t: ops.sddmm(sample.graph, t["a"], t["b"]),
+        lambda sample: {"a": (sample.graph.num_dst, sample.width, 1), "b": (sample.graph.num_src, sample.width, 1)},
+        lambda sample, a: (a["a"][sample.dst] * a["b"][sample.src])[..., 0],
+    ),
     *(_epilogue(act) for act in ACTIVATIONS),
 ]
 

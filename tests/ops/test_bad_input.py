@@ -31,7 +31,7 @@ def ptr(*values):
         (lambda: ops.scatter(X, INDEX - 1, 5), IndexRangeError, r"index\[0\] = -1"),
         (lambda: ops.scatter(X, INDEX[:2], 5), ShapeError, "one row per index"),
         (lambda: ops.scatter(X, INDEX, -1), ShapeError, "must not be negative"),
-        (lambda: ops.scatter([1.0], INDEX, 1), DtypeError, "torch.as_tensor"),  # type: ignore[arg-type]
+        (lambda: ops.scatter([1.0], INDEX, 1), DtypeError, r"torch\.as_tensor"),  # type: ignore[arg-type]
         (lambda: ops.sort_index(INDEX, 1), IndexRangeError, "dim_size = 1"),
         (lambda: ops.spmm(GRAPH, X[:2]), ShapeError, "num_src = 3"),
         (lambda: ops.spmm(GRAPH, X, torch.ones(2)), ShapeError, "num_edges = 3"),

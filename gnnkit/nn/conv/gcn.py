@@ -92,7 +92,8 @@ class GCNConv(torch.nn.Module):
         weight = edge_weights(edge_attr, graph, layer="GCNConv")
         if self.normalize:
             graph, weight = normalized(graph, weight, self.add_self_loops, self.improved, x.dtype)
-        return ops.spmm(graph, self.lin(x), weight)
+        out = self.lin(x)
+        return ops.spmm(graph, out, None if weight is None else weight.to(out.dtype))
 
     def extra_repr(self) -> str:
         """The settings."""

@@ -80,6 +80,6 @@ def report(name: str, result: dict[str, Any]) -> None:
     print(f"\n{result['title']}")
     for candidate, times in result["times"].items():
         spread = f"[{times['quartile_low_ms']:.2f}, {times['quartile_high_ms']:.2f}]"
-        print(f"  {candidate:44s} {times['median_ms']:10.2f} ms   {spread}")
+        print(f"  {candidate:64s} {times['median_ms']:10.2f} ms   {spread}")
     for label, value in result["ratios"].items():
-        print(f"  {label:44s} {value:10.2f} x")
+        print(f"  {label:64s} {value:10.2f} x")

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from gnnkit.errors import DeviceError, ShapeError
-from gnnkit.ops._checks import check_index, check_index_range, check_same_device, check_same_dtype, check_segments
+from gnnkit.ops._checks import (
+    check_index,
+    check_index_range,
+    check_same_device,
+    check_same_dtype,
+    check_segments,
+    values_readable,
+)
 
 T = TypeVar("T")
 
@@ -90,6 +97,9 @@ class Graph:
         check_index_range("edge_index[0]", src, num_src, size_name or "num_src")
         check_index_range("edge_index[1]", dst, num_dst, size_name or "num_dst")
         rowptr, edge_id = torch.ops.gnnkit.sort_index(dst, num_dst)
+        if values_readable(dst) and bool((dst[1:] >= dst[:-1]).all()):
+            # Sorted already: weights and messages are then read in order, not through an index.
+            return _trusted(rowptr, src.contiguous(), None, num_src)
         return _trusted(rowptr, src.index_select(0, edge_id), edge_id, num_src)
 
     @property

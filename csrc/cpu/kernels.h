@@ -12,8 +12,9 @@ template <typename T, typename I>
 struct SpmmArgs {
   const I* rowptr;
   const I* col;
-  const I* edge_id;  // row of `weight` at each position; null: the position itself
-  const T* weight;   // [E, heads]; null: ones
+  const I* edge_id;    // row of `weight` at each position; null: the position itself
+  const T* weight;     // [E, heads]; null: ones
+  int64_t first_edge;  // the edge that `weight` starts with
   const T* x;
   T* out;
   I* arg;              // extremum only: position that attains it

@@ -7,8 +7,10 @@ namespace gnnkit::GNNKIT_ISA {
 
 namespace {
 
-// Positions ahead whose source rows are requested from memory while the current one is added.
-constexpr int64_t kPrefetchDistance = 12;
+// How many positions ahead rows are requested from memory.
+constexpr int64_t kRowDistance = 12;
+// Positions whose weights are brought into order at once.
+constexpr int64_t kWeightBlock = 2048;
 
 enum class Weighting { kNone, kPerEdge, kPerElement };
 
@@ -20,14 +22,14 @@ inline int64_t source_of(const SpmmArgs<T, I>& args, int64_t position) {
 template <typename T, typename I>
 inline const T* weight_of(const SpmmArgs<T, I>& args, int64_t position) {
   const int64_t edge = args.edge_id != nullptr ? static_cast<int64_t>(args.edge_id[position]) : position;
-  return args.weight + edge * args.heads;
+  return args.weight + (edge - args.first_edge) * args.heads;
 }
 
 template <int K, int N, typename T, typename I>
-inline void prefetch_row(const SpmmArgs<T, I>& args, int64_t position, int64_t offset) {
+inline void prefetch_ahead(const SpmmArgs<T, I>& args, int64_t position, int64_t offset) {
   constexpr int64_t kLine = 64 / sizeof(T);
-  if (args.col == nullptr || position >= args.num_edges) return;
-  const T* row = args.x + source_of(args, position) * args.width + offset;
+  if (args.col == nullptr || position + kRowDistance >= args.num_edges) return;
+  const T* row = args.x + source_of(args, position + kRowDistance) * args.width + offset;
   for (int64_t element = 0; element < K * N; element += kLine) __builtin_prefetch(row + element);
 }
 
@@ -39,7 +41,7 @@ inline void sum_tile(const SpmmArgs<T, I>& args, int64_t row, int64_t offset, in
   const int64_t begin = args.rowptr[row];
   const int64_t end = args.rowptr[row + 1];
   for (int64_t position = begin; position < end; ++position) {
-    prefetch_row<K, N>(args, position + kPrefetchDistance, offset);
+    prefetch_ahead<K, N>(args, position, offset);
     const T* source = args.x + source_of(args, position) * args.width + offset;
     if constexpr (weighting == Weighting::kNone) {
 #pragma GCC unroll 8
@@ -80,7 +82,7 @@ inline void extremum_tile(const SpmmArgs<T, I>& args, int64_t row, int64_t offse
   const int64_t begin = args.rowptr[row];
   const int64_t end = args.rowptr[row + 1];
   for (int64_t position = begin; position < end; ++position) {
-    prefetch_row<K, N>(args, position + kPrefetchDistance, offset);
+    prefetch_ahead<K, N>(args, position, offset);
     const T* source = args.x + source_of(args, position) * args.width + offset;
     // Distance from the start of the row: fits the lanes of the values for any row of fewer than 2^31 edges.
     const Vector<Lane, N> here = Vector<Lane, N>{} + static_cast<Lane>(position - begin);
@@ -154,8 +156,10 @@ inline Accumulate<T> dot(const T* left, const T* right, int64_t width) {
 
 }  // namespace
 
+namespace {
+
 template <typename T, typename I>
-void spmm_rows(const SpmmArgs<T, I>& args, int64_t begin, int64_t end) {
+void sum_rows(const SpmmArgs<T, I>& args, int64_t begin, int64_t end) {
   const int64_t head_width = args.heads > 0 ? args.width / args.heads : args.width;
   for (int64_t row = begin; row < end; ++row) {
     if (args.weight == nullptr) {
@@ -166,6 +170,35 @@ void spmm_rows(const SpmmArgs<T, I>& args, int64_t begin, int64_t end) {
       for (int64_t head = 0; head < args.heads; ++head)
         sum_row<Weighting::kPerEdge>(args, row, head * head_width, head_width, head);
     }
+  }
+}
+
+}  // namespace
+
+template <typename T, typename I>
+void spmm_rows(const SpmmArgs<T, I>& args, int64_t begin, int64_t end) {
+  if (args.weight == nullptr || args.edge_id == nullptr || args.heads != 1) return sum_rows(args, begin, end);
+  // Weights in the caller's order lie scattered. Fetching a block of them first keeps many such loads in flight, where
+  // one between two rows would stall both.
+  T block[kWeightBlock];
+  SpmmArgs<T, I> local = args;
+  local.weight = block;
+  local.edge_id = nullptr;
+  for (int64_t row = begin; row < end;) {
+    const int64_t first = args.rowptr[row];
+    int64_t stop = row;
+    while (stop < end && static_cast<int64_t>(args.rowptr[stop + 1]) - first <= kWeightBlock) ++stop;
+    if (stop == row) {  // a hub: more edges than the block holds
+      sum_rows(args, row, row + 1);
+      ++row;
+      continue;
+    }
+    const int64_t last = args.rowptr[stop];
+    for (int64_t position = first; position < last; ++position)
+      block[position - first] = args.weight[args.edge_id[position]];
+    local.first_edge = first;
+    sum_rows(local, row, stop);
+    row = stop;
   }
 }
 
@@ -192,8 +225,8 @@ void sddmm_rows(const SddmmArgs<T, I>& args, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
     const T* left = args.a_dst + row * args.width;
     for (int64_t position = args.rowptr[row]; position < args.rowptr[row + 1]; ++position) {
-      if (position + kPrefetchDistance < last) {
-        const T* ahead = args.b_src + static_cast<int64_t>(args.col[position + kPrefetchDistance]) * args.width;
+      if (position + kRowDistance < last) {
+        const T* ahead = args.b_src + static_cast<int64_t>(args.col[position + kRowDistance]) * args.width;
         for (int64_t element = 0; element < args.width; element += kLine) __builtin_prefetch(ahead + element);
       }
       const T* right = args.b_src + static_cast<int64_t>(args.col[position]) * args.width;

@@ -1,5 +1,6 @@
 """What the README shows works as shown."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -36,3 +37,20 @@ def test_commands_and_files_exist():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for names in re.findall(r'"\.\[([\w,]+)\]"', README):
         assert set(names.split(",")) <= set(extras)
+
+
+def test_figures_are_those_of_the_committed_results():
+    results = ROOT / "benchmarks/results"
+    medians = [
+        times["median_ms"]
+        for path in sorted((results / "speed").glob("*.json"))
+        for times in json.loads(path.read_text())["times"].values()
+    ]
+    shown = [float(value.replace(",", "")) for value in re.findall(r"([\d,]+(?:\.\d+)?) ms", README)]
+    assert shown
+    for value in shown:
+        # To the digits shown: three significant ones.
+        assert any(float(f"{median:.3g}") == value or round(median) == value for median in medians), value
+    record = json.loads((results / "peptides-func/gcn-epochs25-seed0.json").read_text())
+    assert f"{record['final']['test']:.4f} | {record['final']['val']:.4f} | 1 |" in README
+    assert f"{record['parameters']['total']:,} | {record['epochs']} of {record['protocol_epochs']}" in README

@@ -1,6 +1,9 @@
 import os
+import shutil
 import subprocess
 import sys
+
+import pytest
 
 import gnnkit
 
@@ -33,3 +36,14 @@ def test_requiring_a_missing_library_is_an_error():
     assert done.returncode != 0
     assert "BackendError" in done.stderr
     assert "GNNKIT_REQUIRE_EXT" in done.stderr
+
+
+def test_library_uses_only_the_stable_abi():
+    """No symbol of at:: or c10:: may be asked of torch: those change from one release to the next."""
+    path = gnnkit.backend_info()["cpu"]["path"]
+    if path is None or shutil.which("nm") is None:
+        pytest.skip("needs the CPU library and nm")
+    symbols = subprocess.run(["nm", "-D", "--undefined-only", path], capture_output=True, text=True, check=True).stdout
+    asked = [line.split()[-1] for line in symbols.splitlines()]
+    assert any(name.startswith("aoti_torch") or name.startswith("torch_") for name in asked)
+    assert [name for name in asked if name.startswith(("_ZN2at", "_ZNK2at", "_ZN3c10", "_ZNK3c10", "_ZN5torch"))] == []

@@ -23,7 +23,7 @@ def dropout_epilogue(
     residual: Tensor | None = None,
     p: float = 0.0,
     seed: int | Tensor = 0,
-    act: Activation = "none",
+    act: Activation | None = "none",
 ) -> Tensor:
     r"""What follows a layer's matrix product: :math:`y = m \odot \sigma(x + b) / (1 - p) + r`.
 
@@ -34,6 +34,7 @@ def dropout_epilogue(
         p: Probability that an element of the mask ``m`` is zero, in ``[0, 1]``.
         seed: Key of the random numbers: an int, or an int64 tensor of one element (which ``torch.compile`` can trace).
         act: Activation: ``"none"``, ``"relu"``, ``"gelu"`` (exact, by the error function) or ``"silu"``.
+            None: as ``"none"``.
 
     Returns:
         Of the shape of ``x``. Differentiable once in ``x``, ``bias`` and ``residual``.
@@ -48,6 +49,7 @@ def dropout_epilogue(
     Complexity: ``O(N F)`` time, one pass; saves ``x``.
     """
     check_float("x", x)
+    act = "none" if act is None else act
     if act not in _ACTIVATIONS:
         raise ConfigError(f"act must be one of {', '.join(_ACTIVATIONS)}, got {act!r}")
     if not 0.0 <= p <= 1.0:
@@ -129,14 +131,29 @@ def backward_reference(
 ) -> tuple[Tensor, Tensor]:
     """Gradients to ``x`` and, summed over rows, to the bias (empty where there is none)."""
     wide = wide_dtype(x.dtype)
-    before = (x.to(wide) if bias is None else x.to(wide) + bias.to(wide)).detach().requires_grad_()
+    before = x.to(wide) if bias is None else x.to(wide) + bias.to(wide)
     scale = _keep_scale(x.shape, seed, p, wide)
     upstream = grad.to(wide) if scale is None else grad.to(wide) * scale
-    with torch.enable_grad():
-        after = _ACTIVATIONS[act](before)
-    grad_x = upstream if act == "none" else torch.autograd.grad(after, before, upstream)[0]
+    grad_x = upstream * _DERIVATIVES[act](before)
     grad_bias = _sum_rows(grad_x) if bias is not None else grad_x.new_empty(0)
     return grad_x.to(x.dtype).clone(memory_format=torch.contiguous_format), grad_bias.to(x.dtype)
+
+
+def _gelu_derivative(x: Tensor) -> Tensor:
+    return (1 + torch.erf(x * 0.5**0.5)) / 2 + x * torch.exp(-x * x / 2) / (2 * torch.pi) ** 0.5
+
+
+def _silu_derivative(x: Tensor) -> Tensor:
+    sigmoid = torch.sigmoid(x)
+    return sigmoid * (1 + x * (1 - sigmoid))
+
+
+_DERIVATIVES = {
+    "none": torch.ones_like,
+    "relu": lambda x: (x > 0).to(x.dtype),
+    "gelu": _gelu_derivative,
+    "silu": _silu_derivative,
+}
 
 
 def _sum_rows(value: Tensor) -> Tensor:

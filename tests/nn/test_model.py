@@ -238,3 +238,27 @@ def test_stack_trains_under_autocast(conv):
         # The last layer's edge states lead nowhere.
         if parameter.grad is not None:
             assert parameter.grad.isfinite().all(), name
+
+
+class Plain:
+    """The attributes that a model reads, and nothing else."""
+
+    def __init__(self, x: torch.Tensor, edge_index: torch.Tensor, edge_attr: torch.Tensor, ptr: torch.Tensor) -> None:
+        self.x, self.edge_index, self.edge_attr, self.ptr = x, edge_index, edge_attr, ptr
+        self.num_nodes = x.size(0)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("conv", ["gcn", "gatedgcn"])
+def test_stack_compiles_with_inductor(conv):
+    config = ModelConfig(conv=conv, num_layers=2, hidden_dim=16, edge_encoder="linear", dropout=0.1)
+    model = GraphModel(config, node_dims=5, edge_dims=3, num_outputs=2)
+    inputs = torch.randn(12, 5), torch.randint(0, 12, (2, 40)), torch.randn(40, 3), torch.tensor([0, 5, 12])
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda *given: model(Plain(*given)), fullgraph=True, dynamic=True)
+    model.eval()
+    torch.testing.assert_close(compiled(*inputs), model(Plain(*inputs)))
+    model.train()
+    compiled(*inputs).square().sum().backward()
+    assert model.node_encoder.linear.weight.grad.abs().sum() > 0

@@ -38,9 +38,15 @@ def load() -> None:
     Raises:
         BackendError: If ``GNNKIT_REQUIRE_EXT=1`` and the CPU library is not active.
     """
-    _states["cpu"] = _load_library("gnnkit_cpu", wanted=True, unwanted_reason="")
-    has_cuda = torch.version.cuda is not None
-    _states["cuda"] = _load_library("gnnkit_cuda", wanted=has_cuda, unwanted_reason="this torch is built without CUDA")
+    _states["cpu"] = _load_library(
+        "gnnkit_cpu", wanted=True, unwanted_reason="", absent_reason="it was made with GNNKIT_BUILD_EXT=0"
+    )
+    _states["cuda"] = _load_library(
+        "gnnkit_cuda",
+        wanted=torch.version.cuda is not None,
+        unwanted_reason="this torch is built without CUDA",
+        absent_reason="this version has no CUDA kernels, and tensors on a GPU take the reference operators",
+    )
     if not _states["cpu"].loaded:
         logger.info("CPU library not loaded (%s): the reference operators run", _states["cpu"].reason)
         if os.environ.get("GNNKIT_REQUIRE_EXT") == "1":
@@ -50,7 +56,7 @@ def load() -> None:
             )
 
 
-def _load_library(name: str, *, wanted: bool, unwanted_reason: str) -> LibraryState:
+def _load_library(name: str, *, wanted: bool, unwanted_reason: str, absent_reason: str) -> LibraryState:
     file_name = f"{_PREFIX}{name}{_SUFFIX}"
     path = next((folder / file_name for folder in _FOLDERS if (folder / file_name).exists()), None)
     if not wanted:
@@ -58,7 +64,7 @@ def _load_library(name: str, *, wanted: bool, unwanted_reason: str) -> LibrarySt
     if os.environ.get("GNNKIT_DISABLE_EXT") == "1":
         return LibraryState(False, None, "GNNKIT_DISABLE_EXT=1")
     if path is None:
-        return LibraryState(False, None, f"{file_name} was not built (GNNKIT_BUILD_EXT=0 at installation)")
+        return LibraryState(False, None, f"{file_name} is not part of this installation: {absent_reason}")
     try:
         torch.ops.load_library(str(path))
     except (OSError, RuntimeError) as error:

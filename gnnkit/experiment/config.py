@@ -1,6 +1,7 @@
 """The typed configuration of one table cell: which data, which model, how it is trained."""
 
 import dataclasses
+import logging
 import math
 import tomllib
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from gnnkit.errors import ConfigError
 from gnnkit.experiment.reader import read_table, unknown_key, write_table
 from gnnkit.experiment.transforms import TRANSFORMS
 from gnnkit.nn.config import ModelConfig
+
+logger = logging.getLogger("gnnkit.experiment")
 
 
 @dataclass(frozen=True)
@@ -198,14 +201,23 @@ class ExperimentConfig:
         return self.train.protocol_epochs or self.train.epochs
 
     def override(self, *, seed: int | None = None, epochs: int | None = None) -> "ExperimentConfig":
-        """A copy with another seed or number of epochs; the protocol's number of epochs is kept beside it."""
-        train = self.train
+        """A copy with another seed or number of epochs; the protocol's number of epochs is kept beside it.
+
+        Where fewer epochs leave no room for the warm-up, it is shortened to all epochs but the last; a line in the log
+        says so.
+        """
+        train, schedule = self.train, self.schedule
         if seed is not None:
             train = dataclasses.replace(train, seed=seed)
         if epochs is not None and epochs != train.epochs:
             protocol = None if epochs == self.protocol_epochs else self.protocol_epochs
             train = dataclasses.replace(train, epochs=epochs, protocol_epochs=protocol)
-        return dataclasses.replace(self, train=train)
+            if schedule.warmup_epochs >= epochs:
+                logger.warning(
+                    "%d warm-up epochs do not fit into %d: shortened to %d", schedule.warmup_epochs, epochs, epochs - 1
+                )
+                schedule = dataclasses.replace(schedule, warmup_epochs=epochs - 1)
+        return dataclasses.replace(self, train=train, schedule=schedule)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain tables, fit for JSON; ``config_from_dict`` gives the same configuration back."""

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -85,6 +86,16 @@ def test_overrides_keep_what_the_protocol_asks_for(config):
     assert short.override(epochs=4) == config.override(seed=9)
     assert short.override(epochs=3).protocol_epochs == 4
     assert config.override() == config
+
+
+def test_a_short_override_shortens_the_warm_up_and_says_so(config, caplog):
+    schedule = dataclasses.replace(config.schedule, kind="cosine", warmup_epochs=3)
+    config = dataclasses.replace(config, schedule=schedule)
+    assert config.override(epochs=4).schedule.warmup_epochs == 3
+    assert not caplog.records
+    assert config.override(epochs=2).schedule.warmup_epochs == 1
+    assert config.override(epochs=1).schedule.warmup_epochs == 0
+    assert "3 warm-up epochs do not fit into 2: shortened to 1" in caplog.text
 
 
 def test_an_override_is_checked_like_a_file(config):

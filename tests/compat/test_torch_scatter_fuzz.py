@@ -113,8 +113,7 @@ def any_tensor(draw):
 FUNCTIONS = [name for name in ts.__all__ if not name.startswith("__")]
 
 
-@bounded
-@settings(max_examples=400)
+@settings(bounded, max_examples=400)
 @given(
     st.sampled_from(FUNCTIONS),
     st.one_of(any_tensor(), any_tensor(), any_tensor(), anything),
@@ -129,7 +128,7 @@ def test_malformed(name, src, index, dim, out, dim_size):
         arguments["dim"] = dim
     if name != "broadcast" and "softmax" not in name:
         arguments["out"] = out
-    if name.startswith("scatter") or name.endswith("coo") and name != "gather_coo":
+    if name.startswith("scatter") or (name.endswith("coo") and name != "gather_coo"):
         arguments["dim_size"] = dim_size
     try:
         result = getattr(ts, name)(src, index, **arguments)

@@ -140,7 +140,7 @@ def check_out(out: Tensor | None, shape: tuple[int, ...], src: Tensor) -> None:
     if out.dtype != src.dtype:
         raise DtypeError(f"out must have the dtype of src, {src.dtype}, got {describe(out)}")
     check_same_device(src=src, out=out)
-    if any(stride == 0 and size > 1 for stride, size in zip(out.stride(), out.shape, strict=True)):
+    if out.numel() > 0 and any(stride == 0 and size > 1 for stride, size in zip(out.stride(), out.shape, strict=True)):
         raise ShapeError("out must own each of its elements, got an expanded tensor; use out.clone()")
     if out.requires_grad and out.is_leaf and torch.is_grad_enabled():
         raise ShapeError("out is a leaf that requires a gradient, which cannot be changed in place; use out.clone()")

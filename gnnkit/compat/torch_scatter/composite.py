@@ -77,7 +77,7 @@ def scatter_logsumexp(
     empty = groups.empty(value)
     if out is None:
         return groups.result(torch.where(empty, 0, value).to(src.dtype))
-    before = _widened(groups.layout.to_rows(out))
+    before = _widened(groups.layout.to_rows(out).clone())
     # Where there is nothing to add, logaddexp has no gradient that is a number.
     nothing = empty | vanished
     both = torch.where(nothing, before, torch.logaddexp(before, torch.where(nothing, 0, value)))

@@ -59,14 +59,15 @@ def _prepare(src: Tensor, indptr: Tensor, out: Tensor | None) -> tuple[Tensor, G
     lead = prod(layout.lead)
     num_rows = lead * length
     check_size(num_segments, lead * prod(layout.tail))
-    ptr = aligned.reshape(lead, -1) if aligned.numel() else aligned.reshape(lead, aligned.size(dim))
+    ptr = aligned.reshape(lead, aligned.size(dim))
     if lead == 1 and num_segments > 0 and values_readable(ptr) and ptr[0, 0] == 0 and ptr[0, -1] == length:
         groups = Groups(layout, length, num_rows, num_segments, ptr.reshape(-1), None, None)
         return layout.to_rows(src), groups, None
     # Gaps before, between and behind the segments of each leading index are groups too, which nobody reads.
     start = torch.arange(lead, device=ptr.device).unsqueeze(1) * length
     ptr = torch.cat([start.new_zeros(1), (ptr.long() + start).reshape(-1), start.new_full((1,), num_rows)])
-    kept = torch.arange(lead * (num_segments + 1), device=ptr.device).reshape(lead, -1)[:, :num_segments] + 1
+    group = torch.arange(lead * (num_segments + 1), device=ptr.device) + 1
+    kept = group.reshape(lead, num_segments + 1)[:, :num_segments]
     groups = Groups(layout, length, num_rows, num_segments, ptr, None, None)
     return layout.to_rows(src), groups, kept.reshape(-1)
 

@@ -281,8 +281,9 @@ def test_product_by_doubling():
         assert torch.equal(_rows.product_by_doubling(rows, groups), _rows.product(rows, groups))
 
 
-def test_same_bits_for_any_number_of_threads(two_threads):
-    src, index = torch.randn(5000, 17), torch.randint(0, 97, (5000,))
+@pytest.mark.parametrize("index_shape", [(5000,), (5000, 17)], ids=str)
+def test_same_bits_for_any_number_of_threads(two_threads, index_shape):
+    src, index = torch.randn(5000, 17), torch.randint(0, 97, index_shape)
     names = [f"scatter_{reduce}" for reduce in REDUCTIONS] + ["scatter_softmax", "scatter_logsumexp", "scatter_std"]
     several = [call(name, src, index, 0)[0] for name in names]
     torch.set_num_threads(1)
@@ -302,7 +303,7 @@ def test_fresh_memory_is_never_read(nan_filled_memory):
 
 def test_compiles():
     src, index = torch.randn(9, 4), torch.tensor([0, 2, 2, 1, 0, 4, 4, 4, 0])
-    for name in ("scatter_sum", "scatter_mean", "scatter_max", "scatter_softmax"):
+    for name in ("scatter_sum", "scatter_mean", "scatter_max", "scatter_softmax", "scatter_logsumexp", "scatter_std"):
         compiled = torch.compile(
             lambda s, i, name=name: call(name, s, i, 0, dim_size=5)[0], backend="aot_eager", fullgraph=True
         )

@@ -63,44 +63,56 @@ class Layout:
         return rows.reshape(*self.lead, length, *self.tail).permute(inverse).contiguous()
 
 
-@dataclass(frozen=True)
 class Groups:
     """Rows by group: those of group ``s``, in ascending order, are ``perm[ptr[s]:ptr[s + 1]]``.
 
-    Attributes:
+    Args:
         layout: From tensors to rows.
         length: Size of the tensor along ``dim``.
-        num_rows: Number of rows.
         dim_size: Size of the result along ``dim``.
-        ptr: Boundaries, ``[groups + 1]``.
-        perm: Rows in order of their groups. None: as they are.
+        num_rows: Number of rows.
+        num_groups: Number of groups, over all leading dimensions.
+        ptr: Boundaries, ``[groups + 1]``, where the rows are in order of their groups. None: they are not.
         key: Group of each row. None: to be had from ``ptr``.
     """
 
-    layout: Layout
-    length: int
-    num_rows: int
-    dim_size: int
-    ptr: Tensor
-    perm: Tensor | None
-    key: Tensor | None
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        length: int,
+        dim_size: int,
+        num_rows: int,
+        num_groups: int,
+        ptr: Tensor | None = None,
+        key: Tensor | None = None,
+    ) -> None:
+        self.layout, self.length, self.dim_size = layout, length, dim_size
+        self.num_rows, self.num_groups, self.key = num_rows, num_groups, key
+        self._order = None if ptr is None else (ptr, None)
 
     @property
-    def num_groups(self) -> int:
-        """Number of groups, over all leading dimensions."""
-        return self.ptr.size(0) - 1
+    def is_ordered(self) -> bool:
+        """Whether ``order`` is there without sorting."""
+        return self._order is not None
+
+    def order(self) -> tuple[Tensor, Tensor | None]:
+        """``ptr`` ``[groups + 1]``, and ``perm`` ``[rows]`` or None where the rows are in order. Sorts once."""
+        if self._order is None:
+            self._order = torch.ops.gnnkit.sort_index(self.key, self.num_groups)
+        return self._order
 
     def group_of_row(self) -> Tensor:
         """Group of each row, ``[rows]``."""
-        return segment_of_row(self.ptr, self.num_rows) if self.key is None else self.key
+        return segment_of_row(self.order()[0], self.num_rows) if self.key is None else self.key
 
-    def count(self, like: Tensor) -> Tensor:
-        """Number of rows of each group, at least one, int64, shaped to divide ``like`` ``[groups, *]``."""
-        return self.ptr.diff().clamp(min=1).long().reshape(-1, *(1,) * (like.dim() - 1))
-
-    def empty(self, like: Tensor) -> Tensor:
-        """Whether a group has no rows, shaped like ``count``."""
-        return (self.ptr.diff() == 0).reshape(-1, *(1,) * (like.dim() - 1))
+    def size(self, like: Tensor) -> Tensor:
+        """Number of rows of each group, int64, shaped to go with ``like`` ``[groups, *]``."""
+        if not self.is_ordered and self.key is not None and values_readable(self.key):
+            count = torch.bincount(self.key, minlength=self.num_groups)
+        else:
+            count = self.order()[0].diff().long()
+        return count.reshape(-1, *(1,) * (like.dim() - 1))
 
     def result(self, values: Tensor) -> Tensor:
         """The tensor with ``dim_size`` along ``dim`` of ``[groups, *]``."""
@@ -237,14 +249,16 @@ def group(
     if lead > 1 or dim_size > torch.iinfo(torch.int32).max:
         key = key.long() + torch.arange(lead, device=key.device).unsqueeze(1) * dim_size
     key = key.reshape(-1)
-    ptr, perm = _boundaries(key, lead * dim_size) if ascending else _sorted(key, lead * dim_size)
-    return Groups(layout, length, key.size(0), dim_size, ptr, perm, key)
-
-
-def _sorted(key: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
-    return torch.ops.gnnkit.sort_index(key, num_groups)
-
-
-def _boundaries(key: Tensor, num_groups: int) -> tuple[Tensor, None]:
-    bounds = torch.arange(num_groups + 1, dtype=key.dtype, device=key.device)
-    return torch.searchsorted(key.contiguous(), bounds, out_int32=key.dtype == torch.int32), None
+    ptr = None
+    if ascending:
+        bounds = torch.arange(lead * dim_size + 1, dtype=key.dtype, device=key.device)
+        ptr = torch.searchsorted(key.contiguous(), bounds, out_int32=key.dtype == torch.int32)
+    return Groups(
+        layout,
+        length=length,
+        dim_size=dim_size,
+        num_rows=key.size(0),
+        num_groups=lead * dim_size,
+        ptr=ptr,
+        key=key,
+    )

@@ -40,7 +40,7 @@ def scatter_softmax(src: Tensor, index: Tensor, dim: int = -1, dim_size: int | N
     _check_floating(src)
     rows, groups = prepare(src, index, dim, None, dim_size)
     wide = rows.float() if rows.dtype == torch.float16 else rows
-    weight = torch.ops.gnnkit.segment_softmax(wide, groups.ptr, groups.perm)
+    weight = torch.ops.gnnkit.segment_softmax(wide, *groups.order())
     return groups.layout.from_rows(weight.to(src.dtype), groups.length)
 
 
@@ -74,7 +74,7 @@ def scatter_logsumexp(
     vanished = sums == 0
     value = (torch.where(vanished, 1, sums) + eps).log() + shift
     value = torch.where(vanished, -torch.inf, value)
-    empty = groups.empty(value)
+    empty = groups.size(value) == 0
     if out is None:
         return groups.result(torch.where(empty, 0, value).to(src.dtype))
     before = _widened(groups.layout.to_rows(out).clone())
@@ -113,9 +113,7 @@ def scatter_std(
     squares = _rows.total(deviation * deviation, groups)
     if out is not None:
         squares = _widened(groups.layout.to_rows(out.add_(groups.result(squares).to(out.dtype))))
-    count = groups.count(squares)
-    if unbiased:
-        count = (count - 1).clamp(min=1)
+    count = (groups.size(squares) - (1 if unbiased else 0)).clamp(min=1)
     variance = squares / (count.to(squares.dtype) + 1e-6)
     zero = variance == 0
     deviation = torch.where(zero, 0, torch.where(zero, 1, variance).sqrt())

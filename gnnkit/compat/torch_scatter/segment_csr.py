@@ -14,6 +14,7 @@ from torch import Tensor
 from gnnkit.compat.torch_scatter import _rows
 from gnnkit.compat.torch_scatter._groups import (
     Groups,
+    Layout,
     align,
     check_out,
     check_positions,
@@ -61,15 +62,20 @@ def _prepare(src: Tensor, indptr: Tensor, out: Tensor | None) -> tuple[Tensor, G
     check_size(num_segments, lead * prod(layout.tail))
     ptr = aligned.reshape(lead, aligned.size(dim))
     if lead == 1 and num_segments > 0 and values_readable(ptr) and ptr[0, 0] == 0 and ptr[0, -1] == length:
-        groups = Groups(layout, length, num_rows, num_segments, ptr.reshape(-1), None, None)
+        groups = _between(layout, length, num_rows, num_segments, ptr.reshape(-1))
         return layout.to_rows(src), groups, None
     # Gaps before, between and behind the segments of each leading index are groups too, which nobody reads.
     start = torch.arange(lead, device=ptr.device).unsqueeze(1) * length
     ptr = torch.cat([start.new_zeros(1), (ptr.long() + start).reshape(-1), start.new_full((1,), num_rows)])
     group = torch.arange(lead * (num_segments + 1), device=ptr.device) + 1
     kept = group.reshape(lead, num_segments + 1)[:, :num_segments]
-    groups = Groups(layout, length, num_rows, num_segments, ptr, None, None)
+    groups = _between(layout, length, num_rows, num_segments, ptr)
     return layout.to_rows(src), groups, kept.reshape(-1)
+
+
+def _between(layout: Layout, length: int, num_rows: int, dim_size: int, ptr: Tensor) -> Groups:
+    num_groups = ptr.size(0) - 1
+    return Groups(layout, length=length, dim_size=dim_size, num_rows=num_rows, num_groups=num_groups, ptr=ptr)
 
 
 def _result(values: Tensor, groups: Groups, kept: Tensor | None) -> Tensor:
@@ -135,7 +141,7 @@ def gather_csr(src: Tensor, indptr: Tensor, out: Tensor | None = None) -> Tensor
     # The last boundary of a leading index is the first one of the next.
     ptr = (aligned.reshape(lead, indptr.size(dim))[:, :-1].long() + start).reshape(-1)
     ptr = torch.cat([ptr, start.new_full((1,), lead * length)])
-    groups = Groups(layout, length, lead * length, num_segments, ptr, None, None)
+    groups = _between(layout, length, lead * length, num_segments, ptr)
     rows = _rows.expand(layout.to_rows(src), groups)
     return _rows.store(out, layout.from_rows(rows, length))
 

@@ -158,6 +158,17 @@ def check_out(out: Tensor | None, shape: tuple[int, ...], src: Tensor) -> None:
         raise ShapeError("out is a leaf that requires a gradient, which cannot be changed in place; use out.clone()")
 
 
+def size_of_out(out: Tensor | None, src: Tensor, dim: int, dim_size: int | None) -> int | None:
+    """Size of a checked ``out`` along ``dim``; ``dim_size`` without one."""
+    if out is None:
+        return dim_size
+    check_tensor("out", out)
+    if out.dim() != src.dim():
+        raise ShapeError(f"out must have as many dimensions as src, {src.dim()}, got {describe(out)}")
+    check_out(out, (*src.shape[:dim], out.size(dim), *src.shape[dim + 1 :]), src)
+    return out.size(dim)
+
+
 def check_dim(dim: int, num_dims: int) -> int:
     """``dim`` counted from the front."""
     try:

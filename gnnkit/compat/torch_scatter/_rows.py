@@ -84,22 +84,35 @@ def expand(values: Tensor, groups: Groups) -> Tensor:
     return torch.ops.gnnkit.segment_expand(values, *groups.order(), groups.num_rows, False)
 
 
-def add_to(out: Tensor | None, value: Tensor) -> Tensor:
-    """``value``, or ``out`` with it added in place."""
-    return value if out is None else out.add_(value)
+def reduce_into(out: Tensor | None, rows: Tensor, groups: Groups, reduce: str) -> Tensor:
+    """Sum, mean or product of each group as a tensor; ``out`` takes part, in place."""
+    if reduce == "mul":
+        value = groups.result(product(rows, groups))
+        return value if out is None else out.mul_(value)
+    if out is None:
+        return groups.result(total(rows, groups, mean=reduce == "mean"))
+    if reduce == "mean":
+        sums = groups.layout.to_rows(out) + total(rows, groups)
+        return out.copy_(groups.result(divide(sums, groups)))
+    return out.add_(groups.result(total(rows, groups)))
+
+
+def extremum_into(out: Tensor | None, rows: Tensor, groups: Groups, *, largest: bool) -> tuple[Tensor, Tensor]:
+    """Extremum of each group and its position along ``dim``.
+
+    With ``out``: the better of both, in place, and the size along ``dim`` where ``out`` stays.
+    """
+    value, row = extremum(rows, groups, largest=largest)
+    value, position = groups.result(value), groups.position(groups.result(row))
+    if out is None:
+        return value, position
+    with torch.no_grad():
+        better = value > out if largest else value < out
+        better = (position < groups.length) & (better | (value.isnan() & ~out.isnan()))
+    position = torch.where(better, position, groups.length)
+    return out.copy_(torch.where(better, value, out)), position
 
 
 def store(out: Tensor | None, value: Tensor) -> Tensor:
     """``value``, or ``out`` overwritten with it."""
     return value if out is None else out.copy_(value)
-
-
-def choose(out: Tensor | None, value: Tensor, position: Tensor, length: int, *, largest: bool) -> tuple[Tensor, Tensor]:
-    """``value`` and its position; with ``out``: the better of both in place, and ``length`` where ``out`` stays."""
-    if out is None:
-        return value, position
-    with torch.no_grad():
-        better = value > out if largest else value < out
-        better = (position < length) & (better | (value.isnan() & ~out.isnan()))
-    position = torch.where(better, position, length)
-    return out.copy_(torch.where(better, value, out)), position

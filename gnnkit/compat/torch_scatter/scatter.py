@@ -15,8 +15,7 @@ They raise :class:`~gnnkit.errors.ShapeError` (``DtypeError``, ``DeviceError``) 
 from torch import Tensor
 
 from gnnkit.compat.torch_scatter import _rows
-from gnnkit.compat.torch_scatter._groups import Groups, check_dim, check_out, check_positions, check_values, group
-from gnnkit.errors import ShapeError
+from gnnkit.compat.torch_scatter._groups import Groups, check_dim, check_positions, check_values, group, size_of_out
 from gnnkit.ops._checks import check_reduce, check_same_device
 
 REDUCTIONS = ("sum", "add", "mul", "mean", "min", "max")
@@ -28,11 +27,7 @@ def prepare(src: Tensor, index: Tensor, dim: int, out: Tensor | None, dim_size: 
     check_positions("index", index)
     check_same_device(src=src, index=index)
     dim = check_dim(dim, src.dim())
-    if out is not None:
-        if not isinstance(out, Tensor) or out.dim() != src.dim():
-            raise ShapeError(f"out must be a tensor with as many dimensions as src, {src.dim()}")
-        dim_size = out.size(dim)
-        check_out(out, (*src.shape[:dim], dim_size, *src.shape[dim + 1 :]), src)
+    dim_size = size_of_out(out, src, dim, dim_size)
     groups = group(tuple(src.shape), index, dim, dim_size, length=src.size(dim))
     return groups.layout.to_rows(src), groups
 
@@ -42,7 +37,7 @@ def scatter_sum(
 ) -> Tensor:
     r"""Sum of each group: :math:`y_s = \mathrm{out}_s + \sum_{e : \mathrm{index}_e = s} x_e`; zero for an empty one."""
     rows, groups = prepare(src, index, dim, out, dim_size)
-    return _rows.add_to(out, groups.result(_rows.total(rows, groups)))
+    return _rows.reduce_into(out, rows, groups, "sum")
 
 
 def scatter_add(
@@ -60,8 +55,7 @@ def scatter_mul(
     Its gradient is the product of all others, also where factors are zero.
     """
     rows, groups = prepare(src, index, dim, out, dim_size)
-    value = groups.result(_rows.product(rows, groups))
-    return value if out is None else out.mul_(value)
+    return _rows.reduce_into(out, rows, groups, "mul")
 
 
 def scatter_mean(
@@ -69,10 +63,7 @@ def scatter_mean(
 ) -> Tensor:
     r"""Mean of each group: :math:`(\mathrm{out}_s + \sum_e x_e) / \max(n_s, 1)`; integers are rounded down."""
     rows, groups = prepare(src, index, dim, out, dim_size)
-    if out is None:
-        return groups.result(_rows.total(rows, groups, mean=True))
-    sums = groups.layout.to_rows(out) + _rows.total(rows, groups)
-    return out.copy_(groups.result(_rows.divide(sums, groups)))
+    return _rows.reduce_into(out, rows, groups, "mean")
 
 
 def scatter_min(
@@ -116,6 +107,4 @@ def _scatter_extremum(
     src: Tensor, index: Tensor, dim: int, out: Tensor | None, dim_size: int | None, *, largest: bool
 ) -> tuple[Tensor, Tensor]:
     rows, groups = prepare(src, index, dim, out, dim_size)
-    value, row = _rows.extremum(rows, groups, largest=largest)
-    position = groups.position(groups.result(row))
-    return _rows.choose(out, groups.result(value), position, groups.length, largest=largest)
+    return _rows.extremum_into(out, rows, groups, largest=largest)

@@ -8,7 +8,7 @@
 from torch import Tensor
 
 from gnnkit.compat.torch_scatter import _rows
-from gnnkit.compat.torch_scatter._groups import Groups, check_out, check_positions, check_values, group
+from gnnkit.compat.torch_scatter._groups import Groups, check_out, check_positions, check_values, group, size_of_out
 from gnnkit.errors import ShapeError
 from gnnkit.ops._checks import check_reduce, check_same_device, describe
 
@@ -26,11 +26,7 @@ def _last_dim(src: Tensor, index: Tensor) -> int:
 
 def _prepare(src: Tensor, index: Tensor, out: Tensor | None, dim_size: int | None) -> tuple[Tensor, Groups]:
     dim = _last_dim(src, index)
-    if out is not None:
-        if not isinstance(out, Tensor) or out.dim() != src.dim():
-            raise ShapeError(f"out must be a tensor with as many dimensions as src, {src.dim()}")
-        dim_size = out.size(dim)
-        check_out(out, (*src.shape[:dim], dim_size, *src.shape[dim + 1 :]), src)
+    dim_size = size_of_out(out, src, dim, dim_size)
     groups = group(tuple(src.shape), index, dim, dim_size, length=src.size(dim), ascending=True)
     return groups.layout.to_rows(src), groups
 
@@ -38,7 +34,7 @@ def _prepare(src: Tensor, index: Tensor, out: Tensor | None, dim_size: int | Non
 def segment_sum_coo(src: Tensor, index: Tensor, out: Tensor | None = None, dim_size: int | None = None) -> Tensor:
     """Sum of each group and ``out``; zero for an empty one."""
     rows, groups = _prepare(src, index, out, dim_size)
-    return _rows.add_to(out, groups.result(_rows.total(rows, groups)))
+    return _rows.reduce_into(out, rows, groups, "sum")
 
 
 def segment_add_coo(src: Tensor, index: Tensor, out: Tensor | None = None, dim_size: int | None = None) -> Tensor:
@@ -49,10 +45,7 @@ def segment_add_coo(src: Tensor, index: Tensor, out: Tensor | None = None, dim_s
 def segment_mean_coo(src: Tensor, index: Tensor, out: Tensor | None = None, dim_size: int | None = None) -> Tensor:
     """Mean of each group, ``out`` added to its sum; integers are rounded down."""
     rows, groups = _prepare(src, index, out, dim_size)
-    if out is None:
-        return groups.result(_rows.total(rows, groups, mean=True))
-    sums = groups.layout.to_rows(out) + _rows.total(rows, groups)
-    return out.copy_(groups.result(_rows.divide(sums, groups)))
+    return _rows.reduce_into(out, rows, groups, "mean")
 
 
 def segment_min_coo(
@@ -99,6 +92,4 @@ def _segment_extremum_coo(
     src: Tensor, index: Tensor, out: Tensor | None, dim_size: int | None, *, largest: bool
 ) -> tuple[Tensor, Tensor]:
     rows, groups = _prepare(src, index, out, dim_size)
-    value, row = _rows.extremum(rows, groups, largest=largest)
-    position = groups.position(groups.result(row))
-    return _rows.choose(out, groups.result(value), position, groups.length, largest=largest)
+    return _rows.extremum_into(out, rows, groups, largest=largest)

@@ -25,9 +25,9 @@ inline void prefetch(const T* row, int64_t width) {
 }
 
 // Rows `left` and `right` of the node that `position + kRowDistance` points to.
-template <typename T, typename I>
-inline void prefetch_ahead(const AttentionArgs<T, I>& args, int64_t position, const T* left, int64_t left_width,
-                           const T* right, int64_t right_width) {
+template <typename T, typename I, typename Element>
+inline void prefetch_ahead(const AttentionArgs<T, I>& args, int64_t position, const Element* left, int64_t left_width,
+                           const Element* right, int64_t right_width) {
   if (position + kRowDistance >= args.num_edges) return;
   const int64_t node = args.col[position + kRowDistance];
   prefetch(left + node * left_width, left_width);
@@ -325,6 +325,8 @@ void backward_src(const AttentionArgs<T, I>& args, int64_t begin, int64_t end) {
       for (int64_t p = 0; p < count; ++p) {
         const int64_t dst = args.col[first + p];
         prefetch_ahead(args, first + p, args.q, score_row, args.grad, row_width);
+        prefetch_ahead(args, first + p, args.peak, heads, args.inverse, heads);
+        prefetch_ahead(args, first + p, args.delta, heads, args.delta, heads);
         logits<score>(args, dst, row, edge_of(args, first + p), block + p * heads);
         dots(args.grad + dst * row_width, v, heads, args.width, inner + p * heads);
         for (int64_t h = 0; h < heads; ++h) {

@@ -37,6 +37,12 @@ LAYERS: dict[str, Callable[[], torch.nn.Module]] = {
     "edge_sum": lambda: nn.EdgeSumConv(WIDTH, WIDTH),
     "gated_gcn": lambda: nn.GatedGCNConv(WIDTH, WIDTH, activation="silu"),
     "res_gated": lambda: nn.ResGatedGraphConv(WIDTH, WIDTH, edge_dim=WIDTH),
+    "gat": lambda: nn.GATConv(WIDTH, 2, heads=2),
+    "gat_edges": lambda: nn.GATConv(WIDTH, WIDTH, heads=3, concat=False, edge_dim=WIDTH),
+    "gatv2": lambda: nn.GATv2Conv(WIDTH, 2, heads=2),
+    "gatv2_edges": lambda: nn.GATv2Conv(WIDTH, 2, heads=2, edge_dim=WIDTH),
+    "transformer": lambda: nn.TransformerConv(WIDTH, 2, heads=2, beta=True),
+    "transformer_edges": lambda: nn.TransformerConv(WIDTH, 2, heads=2, edge_dim=WIDTH),
     "own": DifferenceConv,
 }
 

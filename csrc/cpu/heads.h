@@ -110,6 +110,18 @@ inline int64_t accumulate_packed(const A* weight, int64_t heads, const Value& va
   return head;
 }
 
+// Calls visit(lanes, offset) for vectors that cover the heads once each: one vector of all where their number is known.
+template <int kHeads, typename Visit>
+[[gnu::always_inline]] inline void for_heads(int64_t heads, const Visit& visit) {
+  if constexpr (kHeads > 0) {
+    visit(TileSize<kHeads>{}, int64_t{0});
+  } else {
+    int64_t head = 0;
+    for (; head + 4 <= heads; head += 4) visit(TileSize<4>{}, head);
+    for (; head < heads; ++head) visit(TileSize<1>{}, head);
+  }
+}
+
 // Calls packed(TileSize<W>) where `width` is a W that divides a vector; returns how many heads that has done.
 template <int N, typename Packed>
 inline int64_t pack_heads(int64_t width, const Packed& packed) {
@@ -130,7 +142,7 @@ inline int64_t pack_heads(int64_t width, const Packed& packed) {
 
 // out[h] = sum of value(lanes, offset) over the `width` elements of head h.
 template <int N, typename A, typename Value>
-inline void sum_heads(int64_t heads, int64_t width, const Value& value, A* out) {
+[[gnu::always_inline]] inline void sum_heads(int64_t heads, int64_t width, const Value& value, A* out) {
   int64_t head =
       pack_heads<N>(width, [&](auto packed) { return sum_packed<decltype(packed)::value, N, A>(heads, value, out); });
   for (; head < heads; ++head) out[head] = sum_span<N, A>(head * width, (head + 1) * width, value);
@@ -138,7 +150,8 @@ inline void sum_heads(int64_t heads, int64_t width, const Value& value, A* out) 
 
 // sum[h, f] += weight[h] * value[h, f]
 template <int N, typename A, typename Value>
-inline void accumulate_heads(const A* weight, int64_t heads, int64_t width, const Value& value, A* sum) {
+[[gnu::always_inline]] inline void accumulate_heads(const A* weight, int64_t heads, int64_t width, const Value& value,
+                                                    A* sum) {
   int64_t head = pack_heads<N>(
       width, [&](auto packed) { return accumulate_packed<decltype(packed)::value, N, A>(weight, heads, value, sum); });
   for (; head < heads; ++head) accumulate_span<N, A>(weight[head], head * width, (head + 1) * width, value, sum);

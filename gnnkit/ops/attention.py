@@ -51,9 +51,8 @@ def attend(
     _check(graph, q, k, v, bias, ("q", "k", "v"))
     if q.shape[2:] != k.shape[2:]:
         raise ShapeError(f"q and k must have rows of one shape, [H, D], got {tuple(q.shape)} and {tuple(k.shape)}")
-    if scale is None:
-        scale = max(q.size(2), 1) ** -0.5
-    return _attention(graph, q, k, v, None, bias, "product", float(scale))
+    factor = float(max(q.size(2), 1)) ** -0.5 if scale is None else float(scale)
+    return _attention(graph, q, k, v, None, bias, "product", factor)
 
 
 def gat(

@@ -158,7 +158,7 @@ def _turn(rowptr: Tensor, col: Tensor, edge_id: Tensor | None, num_src: int) -> 
 
 def both_ways(forward, turned, num_src: int):
     """The topology and its transpose, built here where the call was not given it."""
-    return forward, turned if turned[0] is not None else _turn(*forward, num_src)
+    return forward, turned if turned[0] is not None else _turn(forward[0], forward[1], forward[2], num_src)
 
 
 def _spmm_save(ctx, inputs, output) -> None:

@@ -262,9 +262,13 @@ CASES = [
     _attend("per-edge", 3),
     _attend("per-head", 5, 8),
     _attend("plain", 9, 4),
+    _attend("per-edge", 8, 8),
+    _attend("per-head", 1),
     _gat("plain", 3),
     _gat("per-head", 8),
+    _gat("plain", 1),
     _gatv2(2),
+    _gatv2(8),
     OpCase(
         "sddmm",
         lambda sample, t: ops.sddmm(sample.graph, t["a"], t["b"]),

@@ -47,6 +47,7 @@ format: build
 
 bench: build
 	$(BIN)/python -m benchmarks.spmm
+	$(BIN)/python -m benchmarks.attention
 	$(BIN)/python -m benchmarks.training_step
 
 clean:

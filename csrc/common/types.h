@@ -21,6 +21,9 @@ struct AccumulateOf<BFloat16> {
 template <typename T>
 using Accumulate = typename AccumulateOf<T>::type;
 
+// Logit of an edge: scale * <q, k> + bias; leaky(q + k + bias); or <att, leaky(q + k)> + bias.
+enum class Score { kProduct, kSum, kMixed };
+
 enum class Activation { kNone, kRelu, kGelu, kSilu };
 
 }  // namespace gnnkit

@@ -63,6 +63,38 @@ struct EpilogueArgs {
   Activation activation;
 };
 
+// Rows of a pass over the graph: destinations in the forward pass and the first half of the backward pass, sources in
+// the second half, where rowptr, col and edge_id are those of the transpose.
+template <typename T, typename I>
+struct AttentionArgs {
+  using A = Accumulate<T>;
+  const I* rowptr;
+  const I* col;
+  const I* edge_id;  // row of `bias` at each position; null: the position itself
+  const T* q;        // [num_dst, heads, score_width]
+  const T* k;        // [num_src, heads, score_width]
+  const T* v;        // [num_src, heads, width]
+  const T* att;      // [heads, score_width], Score::kMixed only
+  const T* bias;     // [E, bias_heads]; null: none
+  T* out;            // [num_dst, heads, width]; read by the backward pass
+  A* peak;           // [num_dst, heads]: maximum of the logits
+  A* inverse;        // [num_dst, heads]: 1 / sum of exp(logit - maximum)
+  A* delta;          // [num_dst, heads]: <grad, out>
+  const T* grad;     // [num_dst, heads, width]
+  T* grad_q;
+  T* grad_k;
+  T* grad_v;
+  T* grad_bias;  // null: not wanted
+  A* grad_att;   // one row per destination, to be summed; null: not wanted
+  int64_t num_edges;
+  int64_t heads;
+  int64_t score_width;
+  int64_t width;
+  int64_t bias_heads;
+  double parameter;  // scale of a product, or slope of the leaky rectifier below zero
+  Score score;
+};
+
 #define GNNKIT_DECLARE_KERNELS(isa)                                                 \
   namespace isa {                                                                   \
   template <typename T, typename I>                                                 \
@@ -77,6 +109,12 @@ struct EpilogueArgs {
   void segment_softmax_rows(const SegmentArgs<T, I>&, int64_t begin, int64_t end);  \
   template <typename T, typename I>                                                 \
   void softmax_backward_rows(const SegmentArgs<T, I>&, int64_t begin, int64_t end); \
+  template <typename T, typename I>                                                 \
+  void attention_rows(const AttentionArgs<T, I>&, int64_t begin, int64_t end);      \
+  template <typename T, typename I>                                                 \
+  void attention_dst_rows(const AttentionArgs<T, I>&, int64_t begin, int64_t end);  \
+  template <typename T, typename I>                                                 \
+  void attention_src_rows(const AttentionArgs<T, I>&, int64_t begin, int64_t end);  \
   template <typename T>                                                             \
   void epilogue_range(const EpilogueArgs<T>&, int64_t begin, int64_t end);          \
   template <typename T>                                                             \

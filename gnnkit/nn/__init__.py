@@ -1,7 +1,18 @@
 """Layers and models: ``x`` and a :class:`gnnkit.Graph` in, ``x`` out."""
 
 from gnnkit.nn.config import EncodingConfig, ModelConfig
-from gnnkit.nn.conv import EdgeSumConv, GatedGCNConv, GCNConv, GINConv, GINEConv, ResGatedGraphConv, SAGEConv
+from gnnkit.nn.conv import (
+    EdgeSumConv,
+    GATConv,
+    GatedGCNConv,
+    GATv2Conv,
+    GCNConv,
+    GINConv,
+    GINEConv,
+    ResGatedGraphConv,
+    SAGEConv,
+    TransformerConv,
+)
 from gnnkit.nn.encoders import AtomEncoder, BondEncoder, CategoricalEncoder, EncodingEncoder, LinearEncoder
 from gnnkit.nn.epilogue import epilogue
 from gnnkit.nn.message_passing import MessagePassing
@@ -16,6 +27,8 @@ __all__ = [
     "EdgeSumConv",
     "EncodingConfig",
     "EncodingEncoder",
+    "GATConv",
+    "GATv2Conv",
     "GCNConv",
     "GINConv",
     "GINEConv",
@@ -29,6 +42,7 @@ __all__ = [
     "PairNorm",
     "ResGatedGraphConv",
     "SAGEConv",
+    "TransformerConv",
     "epilogue",
     "pool",
     "root_pool",

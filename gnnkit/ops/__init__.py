@@ -1,11 +1,12 @@
 """Operators on tensors and graphs; each is also ``torch.ops.gnnkit.<name>``, differentiable and traceable."""
 
 from gnnkit import _backend
+from gnnkit.ops.attention import attend, gat, gatv2
 from gnnkit.ops.dropout import dropout_epilogue
 from gnnkit.ops.edges import aggregate, gather
 from gnnkit.ops.scatter import scatter
 from gnnkit.ops.segment import segment_reduce
-from gnnkit.ops.softmax import segment_softmax
+from gnnkit.ops.softmax import edge_softmax, segment_softmax
 from gnnkit.ops.sort import sort_index
 from gnnkit.ops.spmm import sddmm, spmm
 
@@ -13,8 +14,12 @@ _backend.load()
 
 __all__ = [
     "aggregate",
+    "attend",
     "dropout_epilogue",
+    "edge_softmax",
+    "gat",
     "gather",
+    "gatv2",
     "scatter",
     "sddmm",
     "segment_reduce",

@@ -1,12 +1,18 @@
 """Softmax over segments."""
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from gnnkit.errors import ShapeError
 from gnnkit.ops._checks import check_float, check_same_device, check_segments
 from gnnkit.ops._library import define
+from gnnkit.ops.edges import check_rows
 from gnnkit.ops.segment import expand_reference, extremum_reference, sum_reference, wide_dtype
+
+if TYPE_CHECKING:
+    from gnnkit.graph import Graph
 
 
 def segment_softmax(src: Tensor, ptr: Tensor) -> Tensor:
@@ -32,6 +38,30 @@ def segment_softmax(src: Tensor, ptr: Tensor) -> Tensor:
     check_segments(ptr, src.size(0))
     check_same_device(src=src, ptr=ptr)
     return torch.ops.gnnkit.segment_softmax(src, ptr, None)
+
+
+def edge_softmax(graph: "Graph", score: Tensor) -> Tensor:
+    r"""Softmax over the in-edges of each destination, for every head on its own.
+
+    .. math:: y_e = \frac{e^{s_e}}{\sum_{f : \mathrm{dst}(f) = \mathrm{dst}(e)} e^{s_f}}
+
+    Args:
+        graph: Topology.
+        score: ``[E]`` or ``[E, H]`` in the caller's edge order; minus infinity masks an edge.
+
+    Returns:
+        Of the shape of ``score``; over the in-edges of a destination it sums to one.
+
+    Raises:
+        ShapeError: If ``score`` has not one row per edge, or its dtype or device does not fit.
+
+    Determinism: bitwise, for any number of threads.
+    Complexity: ``O(E H)`` time, no temporary.
+    """
+    check_float("score", score)
+    check_same_device(score=score, graph=graph.col)
+    check_rows("score", score, graph.num_edges, "num_edges")
+    return torch.ops.gnnkit.segment_softmax(score, graph.rowptr, graph.edge_id)
 
 
 def reference(src: Tensor, ptr: Tensor, perm: Tensor | None) -> Tensor:

@@ -50,7 +50,7 @@ def spmm(graph: "Graph", x: Tensor, weight: Tensor | None = None, reduce: str = 
     if reduce in ("min", "max"):
         return torch.ops.gnnkit.spmm_extremum(graph.rowptr, graph.col, graph.edge_id, weight, x, reduce == "max")[0]
     turned = graph.transpose() if torch.is_grad_enabled() and _needs_gradient(x, weight) else None
-    return torch.ops.gnnkit.spmm(*_topology(graph), *_topology(turned), weight, x, reduce == "mean")
+    return torch.ops.gnnkit.spmm(*topology(graph), *topology(turned), weight, x, reduce == "mean")
 
 
 def sddmm(graph: "Graph", a_dst: Tensor, b_src: Tensor) -> Tensor:
@@ -82,10 +82,11 @@ def sddmm(graph: "Graph", a_dst: Tensor, b_src: Tensor) -> Tensor:
             f"got {tuple(a_dst.shape)} and {tuple(b_src.shape)}"
         )
     turned = graph.transpose() if torch.is_grad_enabled() and b_src.requires_grad else None
-    return torch.ops.gnnkit.sddmm(*_topology(graph), *_topology(turned), a_dst, b_src, a_dst.dim() == 3)
+    return torch.ops.gnnkit.sddmm(*topology(graph), *topology(turned), a_dst, b_src, a_dst.dim() == 3)
 
 
-def _topology(graph: "Graph | None") -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+def topology(graph: "Graph | None") -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """The tensors of a graph as operators take them; None: as those of a transpose that is not needed."""
     return (None, None, None) if graph is None else (graph.rowptr, graph.col, graph.edge_id)
 
 
@@ -155,31 +156,31 @@ def _turn(rowptr: Tensor, col: Tensor, edge_id: Tensor | None, num_src: int) -> 
     return t_rowptr, dst.index_select(0, perm), perm if edge_id is None else edge_id.index_select(0, perm)
 
 
-def _both_ways(topology, turned, num_src: int):
-    rowptr, col, edge_id = topology
-    return topology, turned if turned[0] is not None else _turn(rowptr, col, edge_id, num_src)
+def both_ways(forward, turned, num_src: int):
+    """The topology and its transpose, built here where the call was not given it."""
+    return forward, turned if turned[0] is not None else _turn(forward[0], forward[1], forward[2], num_src)
 
 
 def _spmm_save(ctx, inputs, output) -> None:
-    *topology, weight, x, mean = inputs
+    *given, weight, x, mean = inputs
     # x is needed for the gradient to the weights alone, the weights for the gradient to x alone.
     kept_x = x if weight is not None and weight.requires_grad else None
-    ctx.save_for_backward(*topology, weight, kept_x)
+    ctx.save_for_backward(*given, weight, kept_x)
     ctx.mean, ctx.num_src, ctx.x_dim = mean, x.size(0), x.dim()
 
 
 def _spmm_backward(ctx, grad):
     *both, weight, x = ctx.saved_tensors
-    topology, turned = _both_ways(both[:3], both[3:], ctx.num_src)
+    forward, turned = both_ways(both[:3], both[3:], ctx.num_src)
     if ctx.mean:
-        count = topology[0].diff().clamp(min=1).to(grad.dtype)
+        count = forward[0].diff().clamp(min=1).to(grad.dtype)
         grad = grad / count.reshape(-1, *(1,) * (grad.dim() - 1))
     grad_x = grad_weight = None
     if ctx.needs_input_grad[7]:
-        grad_x = torch.ops.gnnkit.spmm(*turned, *topology, weight, grad, False)
+        grad_x = torch.ops.gnnkit.spmm(*turned, *forward, weight, grad, False)
     if weight is not None and ctx.needs_input_grad[6]:
         ends = [_flatten(value, weight.dim()) for value in (grad, x)]
-        grad_weight = torch.ops.gnnkit.sddmm(*topology, *turned, *ends, weight.dim() == 2)
+        grad_weight = torch.ops.gnnkit.sddmm(*forward, *turned, *ends, weight.dim() == 2)
     return (*(None,) * 6, grad_weight, grad_x, None)
 
 
@@ -238,18 +239,18 @@ def _extremum_weight_gradient(weight: Tensor, edge: Tensor, empty: Tensor, grad:
 
 
 def _sddmm_save(ctx, inputs, output) -> None:
-    *topology, a_dst, b_src, _ = inputs
-    ctx.save_for_backward(*topology, a_dst, b_src)
+    *given, a_dst, b_src, _ = inputs
+    ctx.save_for_backward(*given, a_dst, b_src)
 
 
 def _sddmm_backward(ctx, grad):
     *both, a_dst, b_src = ctx.saved_tensors
-    topology, turned = _both_ways(both[:3], both[3:], b_src.size(0))
+    forward, turned = both_ways(both[:3], both[3:], b_src.size(0))
     grad_a = grad_b = None
     if ctx.needs_input_grad[6]:
-        grad_a = torch.ops.gnnkit.spmm(*topology, *turned, grad, b_src, False)
+        grad_a = torch.ops.gnnkit.spmm(*forward, *turned, grad, b_src, False)
     if ctx.needs_input_grad[7]:
-        grad_b = torch.ops.gnnkit.spmm(*turned, *topology, grad, a_dst, False)
+        grad_b = torch.ops.gnnkit.spmm(*turned, *forward, grad, a_dst, False)
     return (*(None,) * 6, grad_a, grad_b, None)
 
 

@@ -37,6 +37,12 @@ LAYERS: dict[str, Callable[[], torch.nn.Module]] = {
     "edge_sum": lambda: nn.EdgeSumConv(WIDTH, WIDTH),
     "gated_gcn": lambda: nn.GatedGCNConv(WIDTH, WIDTH, activation="silu"),
     "res_gated": lambda: nn.ResGatedGraphConv(WIDTH, WIDTH, edge_dim=WIDTH),
+    "gat": lambda: nn.GATConv(WIDTH, 2, heads=2),
+    "gat_edges": lambda: nn.GATConv(WIDTH, WIDTH, heads=3, concat=False, edge_dim=WIDTH),
+    "gatv2": lambda: nn.GATv2Conv(WIDTH, 2, heads=2),
+    "gatv2_edges": lambda: nn.GATv2Conv(WIDTH, 2, heads=2, edge_dim=WIDTH),
+    "transformer": lambda: nn.TransformerConv(WIDTH, 2, heads=2, beta=True),
+    "transformer_edges": lambda: nn.TransformerConv(WIDTH, 2, heads=2, edge_dim=WIDTH),
     "own": DifferenceConv,
 }
 
@@ -289,3 +295,38 @@ def test_other_bad_input_is_named():
         nn.GINEConv(torch.nn.Identity(), edge_dim=3)
     with pytest.raises(ShapeError, match="give a pair"):
         nn.SAGEConv(WIDTH, 2)(x, Graph.from_edge_index(torch.tensor([[0], [1]]), num_src=5, num_dst=2))
+
+
+ATTENTION = {
+    "gat": lambda p: nn.GATConv(WIDTH, 3, heads=2, dropout=p, bias=False),
+    "gatv2": lambda p: nn.GATv2Conv(WIDTH, 3, heads=2, dropout=p, bias=False),
+    "transformer": lambda p: nn.TransformerConv(WIDTH, 3, heads=2, dropout=p, root_weight=False),
+}
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_attention_dropout_drops_weights_in_training_only(name: str):
+    graph = Graph.from_edge_index(torch.randint(9, (2, 60)), num_nodes=9)
+    x, plain, half, almost = torch.randn(9, WIDTH), *(ATTENTION[name](p) for p in (0.0, 0.5, 1e-12))
+    for layer in (half, almost):
+        layer.load_state_dict(plain.state_dict())
+    expected = plain(x, graph)
+    torch.testing.assert_close(almost(x, graph), expected)
+    mean = torch.stack([half(x, graph) for _ in range(3000)]).mean(0)
+    torch.testing.assert_close(mean, expected, rtol=0.0, atol=0.1)
+    assert not torch.equal(half(x, graph), half(x, graph))
+    torch.testing.assert_close(half.eval()(x, graph), expected)
+
+
+def test_attention_settings_are_checked():
+    with pytest.raises(ConfigError, match="probability"):
+        nn.TransformerConv(WIDTH, 2, dropout=1.5)
+    with pytest.raises(ConfigError, match="fill_value must be"):
+        nn.GATConv(WIDTH, 2, edge_dim=2, fill_value="median")
+    with pytest.raises(ConfigError, match="equal widths"):
+        nn.GATv2Conv((3, 4), 2, share_weights=True)
+    graph = Graph.from_edge_index(torch.randint(5, (2, 9)), num_nodes=5)
+    with pytest.raises(ConfigError, match="without edge_dim"):
+        nn.GATConv(WIDTH, 2)(torch.randn(5, WIDTH), graph, torch.randn(9, 2))
+    with pytest.raises(ShapeError, match="features of the destinations"):
+        nn.TransformerConv(WIDTH, 2)((torch.randn(5, WIDTH), None), graph)

@@ -69,6 +69,32 @@ CASES = {
 }
 
 
+def _attention(name: str, *widths: int, edge: str = "none", **settings: Any) -> Parity:
+    return Parity(
+        lambda: getattr(nn, name)(*widths, **settings), lambda: getattr(pyg, name)(*widths, **settings), edge, 4
+    )
+
+
+CASES |= {
+    "gat": _attention("GATConv", 6, 5),
+    "gat_heads": _attention("GATConv", 6, 5, heads=3, residual=True, negative_slope=0.1),
+    "gat_mean": _attention("GATConv", 6, 5, heads=3, concat=False, add_self_loops=False, bias=False),
+    "gat_no_slope": _attention("GATConv", 6, 4, heads=2, negative_slope=0.0),
+    "gat_edges": _attention("GATConv", 6, 5, heads=2, edge="features", edge_dim=4),
+    "gat_edges_add": _attention("GATConv", 6, 5, heads=2, edge="features", edge_dim=4, fill_value="add"),
+    "gat_edges_number": _attention("GATConv", 6, 5, edge="features", edge_dim=4, fill_value=0.7),
+    "gatv2": _attention("GATv2Conv", 6, 5, heads=3),
+    "gatv2_shared": _attention("GATv2Conv", 6, 5, heads=2, share_weights=True, concat=False, residual=True),
+    "gatv2_no_loops": _attention("GATv2Conv", 6, 8, heads=8, add_self_loops=False, bias=False),
+    "gatv2_edges": _attention("GATv2Conv", 6, 5, heads=2, edge="features", edge_dim=4),
+    "gatv2_edges_number": _attention("GATv2Conv", 6, 5, edge="features", edge_dim=4, fill_value=-0.5),
+    "transformer": _attention("TransformerConv", 6, 5, heads=3),
+    "transformer_beta": _attention("TransformerConv", 6, 5, heads=2, beta=True, concat=False, bias=False),
+    "transformer_no_root": _attention("TransformerConv", 6, 8, heads=8, root_weight=False, beta=True),
+    "transformer_edges": _attention("TransformerConv", 6, 5, heads=2, edge="features", edge_dim=4),
+}
+
+
 def leaf(*shape: int) -> Tensor:
     return torch.randn(*shape).requires_grad_()
 
@@ -118,6 +144,9 @@ def test_bipartite_layers_are_those_of_pyg(num_dst: int):
     pairs = [
         (nn.SAGEConv((6, 4), 5), pyg.SAGEConv((6, 4), 5), []),
         (nn.SAGEConv((6, 4), 5, aggr="max"), pyg.SAGEConv((6, 4), 5, aggr="max"), []),
+        (nn.GATConv((6, 4), 5, heads=2), pyg.GATConv((6, 4), 5, heads=2), []),
+        (nn.GATv2Conv((6, 4), 5, heads=2), pyg.GATv2Conv((6, 4), 5, heads=2), []),
+        (nn.TransformerConv((6, 4), 5, edge_dim=3), pyg.TransformerConv((6, 4), 5, edge_dim=3), [edge]),
         (nn.ResGatedGraphConv((6, 4), 5, edge_dim=3), pyg.ResGatedGraphConv((6, 4), 5, edge_dim=3), [edge]),
     ]
     for ours, theirs, given in pairs:

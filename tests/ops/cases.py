@@ -164,6 +164,78 @@ def _epilogue(act: str) -> OpCase:
     )
 
 
+def leaky(value: np.ndarray, slope: float) -> np.ndarray:
+    return np.where(value > 0, value, slope * value)
+
+
+def attention_by(sample: Sample, logits: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """``softmax(logits) values`` with a dense matrix per destination: logits by edge and head, values by source."""
+    weights = softmax_by(sample.dst, logits, sample.graph.num_dst)
+    return reduce_by(sample.dst, weights[..., None] * values[sample.src], sample.graph.num_dst, "sum")
+
+
+def _attend(bias: str, heads: int, head_width: int | None = None) -> OpCase:
+    def shapes(sample: Sample) -> dict[str, tuple[int, ...]]:
+        graph, width = sample.graph, head_width or sample.width
+        found = {"q": (graph.num_dst, heads, width), "k": (graph.num_src, heads, width)}
+        found["v"] = (graph.num_src, heads, 8 if head_width else sample.width + 1)
+        if bias != "plain":
+            found["bias"] = (graph.num_edges, heads) if bias == "per-head" else (graph.num_edges,)
+        return found
+
+    def oracle(sample: Sample, a: Arrays) -> np.ndarray:
+        logits = 0.3 * np.einsum("ehd,ehd->eh", a["q"][sample.dst], a["k"][sample.src])
+        if "bias" in a:
+            logits += a["bias"] if a["bias"].ndim == 2 else a["bias"][:, None]
+        return attention_by(sample, logits, a["v"])
+
+    return OpCase(
+        f"attend-{bias}-{heads}x{head_width or 'F'}",
+        lambda sample, t: ops.attend(sample.graph, t["q"], t["k"], t["v"], bias=t.get("bias"), scale=0.3),
+        shapes,
+        oracle,
+        twice_differentiable=False,
+    )
+
+
+def _gat(bias: str, heads: int) -> OpCase:
+    def shapes(sample: Sample) -> dict[str, tuple[int, ...]]:
+        graph = sample.graph
+        found = {"a_dst": (graph.num_dst, heads), "a_src": (graph.num_src, heads)}
+        found["v"] = (graph.num_src, heads, sample.width)
+        return found if bias == "plain" else found | {"bias": (graph.num_edges, heads)}
+
+    def oracle(sample: Sample, a: Arrays) -> np.ndarray:
+        before = a["a_dst"][sample.dst] + a["a_src"][sample.src] + a.get("bias", 0)
+        return attention_by(sample, leaky(before, 0.2), a["v"])
+
+    return OpCase(
+        f"gat-{bias}-{heads}",
+        lambda sample, t: ops.gat(sample.graph, t["a_dst"], t["a_src"], t["v"], negative_slope=0.2, bias=t.get("bias")),
+        shapes,
+        oracle,
+        twice_differentiable=False,
+    )
+
+
+def _gatv2(heads: int) -> OpCase:
+    def shapes(sample: Sample) -> dict[str, tuple[int, ...]]:
+        graph, row = sample.graph, (heads, sample.width)
+        return {"x_dst": (graph.num_dst, *row), "x_src": (graph.num_src, *row), "att": row}
+
+    def oracle(sample: Sample, a: Arrays) -> np.ndarray:
+        mixed = leaky(a["x_dst"][sample.dst] + a["x_src"][sample.src], 0.3)
+        return attention_by(sample, np.einsum("ehd,hd->eh", mixed, a["att"]), a["x_src"])
+
+    return OpCase(
+        f"gatv2-{heads}",
+        lambda sample, t: ops.gatv2(sample.graph, t["x_dst"], t["x_src"], t["att"], negative_slope=0.3),
+        shapes,
+        oracle,
+        twice_differentiable=False,
+    )
+
+
 CASES = [
     *(_segment_reduce(reduce) for reduce in ("sum", "mean", "min", "max")),
     *(_scatter(reduce) for reduce in ("sum", "mean", "min", "max")),
@@ -180,6 +252,23 @@ CASES = [
         lambda sample: {"src": (sample.graph.num_edges, sample.width)},
         lambda sample, a: softmax_by(sample.segment, a["src"], sample.graph.num_dst),
     ),
+    OpCase(
+        "edge_softmax",
+        lambda sample, t: ops.edge_softmax(sample.graph, t["score"]),
+        lambda sample: {"score": (sample.graph.num_edges, 3)},
+        lambda sample, a: softmax_by(sample.dst, a["score"], sample.graph.num_dst),
+    ),
+    _attend("plain", 2),
+    _attend("per-edge", 3),
+    _attend("per-head", 5, 8),
+    _attend("plain", 9, 4),
+    _attend("per-edge", 8, 8),
+    _attend("per-head", 1),
+    _gat("plain", 3),
+    _gat("per-head", 8),
+    _gat("plain", 1),
+    _gatv2(2),
+    _gatv2(8),
     OpCase(
         "sddmm",
         lambda sample, t: ops.sddmm(sample.graph, t["a"], t["b"]),

@@ -6,6 +6,7 @@ from gnnkit.errors import DtypeError, IndexRangeError, ShapeError
 
 GRAPH = Graph.from_edge_index(torch.tensor([[0, 1, 2], [1, 0, 0]]), num_nodes=3)
 X = torch.zeros(3, 4)
+ROWS = torch.zeros(3, 2, 2)
 INDEX = torch.tensor([0, 1, 1])
 
 
@@ -41,6 +42,17 @@ def ptr(*values):
         (lambda: ops.spmm(GRAPH, X.to("meta")), ShapeError, "one device"),
         (lambda: ops.sddmm(GRAPH, X, X[:, :2]), ShapeError, "equal trailing sizes"),
         (lambda: ops.sddmm(GRAPH, X[:, 0], X[:, 0]), ShapeError, r"\[N, F\]"),
+        (lambda: ops.edge_softmax(GRAPH, X[:2, 0]), ShapeError, "num_edges = 3"),
+        (lambda: ops.attend(GRAPH, X, X, X), ShapeError, "head by head"),
+        (lambda: ops.attend(GRAPH, ROWS, ROWS[:2], ROWS), ShapeError, "num_src = 3"),
+        (lambda: ops.attend(GRAPH, ROWS, ROWS[..., :1], ROWS), ShapeError, r"one shape, \[H, D\]"),
+        (lambda: ops.attend(GRAPH, ROWS[:, :1], ROWS[:, :1], ROWS), ShapeError, "with one H"),
+        (lambda: ops.attend(GRAPH, ROWS, ROWS, ROWS, bias=X[:2]), ShapeError, "num_edges = 3"),
+        (lambda: ops.attend(GRAPH, ROWS, ROWS, ROWS, bias=X), ShapeError, "H = 2"),
+        (lambda: ops.attend(GRAPH, ROWS, ROWS.double(), ROWS), DtypeError, "one dtype"),
+        (lambda: ops.gat(GRAPH, ROWS, ROWS, ROWS), ShapeError, "one number per node and head"),
+        (lambda: ops.gat(GRAPH, X, X, ROWS), ShapeError, "with one H"),
+        (lambda: ops.gatv2(GRAPH, ROWS, ROWS, X), ShapeError, r"\[H, F\]"),
         (lambda: ops.gather(GRAPH, X, "up"), ShapeError, '"src" or "dst"'),  # type: ignore[arg-type]
         (lambda: ops.gather(GRAPH, X[:1], "dst"), ShapeError, "num_dst = 3"),
         (lambda: ops.aggregate(GRAPH, X[:1]), ShapeError, "num_edges = 3"),
@@ -67,6 +79,22 @@ def test_softmax_of_infinities_is_no_nan():
     assert ops.segment_softmax(src, ptr(0, 2, 4)).flatten().tolist() == [0.0, 0.0, 1.0, 0.0]
     shifted = torch.randn(6, 2)
     torch.testing.assert_close(ops.segment_softmax(shifted + 1e4, ptr(0, 6)).sum(0), torch.ones(2))
+
+
+def test_attention_masks_shifts_and_leaves_empty_rows_at_zero():
+    graph = Graph.from_edge_index(torch.tensor([[0, 1, 2, 0], [0, 0, 0, 1]]), num_src=3, num_dst=3)
+    v = torch.randn(3, 1, 2)
+    inf = torch.inf
+    for slope in (0.2, 0.0):
+        bias = torch.tensor([0.0, -inf, 0.0, -inf], requires_grad=True)
+        zeros = torch.zeros(3, 1, requires_grad=True)
+        out = ops.gat(graph, zeros, zeros, v, negative_slope=slope, bias=bias)
+        torch.testing.assert_close(out, torch.stack([(v[0] + v[2]) / 2, v[0] * 0, v[0] * 0]))
+        for grad in torch.autograd.grad(out.square().sum(), (zeros, bias)):
+            assert bool(grad.isfinite().all())
+    q = torch.randn(3, 1, 4)
+    shifted = [ops.attend(graph, q, q, v, bias=torch.full((4,), shift)) for shift in (0.0, 1e3)]
+    torch.testing.assert_close(shifted[0], shifted[1], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("reduce", ["min", "max"])

@@ -1,9 +1,22 @@
 """Convolution layers: ``conv(x, graph, edge_attr=None)``."""
 
 from gnnkit.nn.conv.edge_sum import EdgeSumConv
+from gnnkit.nn.conv.gat import GATConv, GATv2Conv
 from gnnkit.nn.conv.gated_gcn import GatedGCNConv, ResGatedGraphConv
 from gnnkit.nn.conv.gcn import GCNConv
 from gnnkit.nn.conv.gin import GINConv, GINEConv
 from gnnkit.nn.conv.sage import SAGEConv
+from gnnkit.nn.conv.transformer import TransformerConv
 
-__all__ = ["EdgeSumConv", "GCNConv", "GINConv", "GINEConv", "GatedGCNConv", "ResGatedGraphConv", "SAGEConv"]
+__all__ = [
+    "EdgeSumConv",
+    "GATConv",
+    "GATv2Conv",
+    "GCNConv",
+    "GINConv",
+    "GINEConv",
+    "GatedGCNConv",
+    "ResGatedGraphConv",
+    "SAGEConv",
+    "TransformerConv",
+]

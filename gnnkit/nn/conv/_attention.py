@@ -1,0 +1,147 @@
+"""What the attention layers share: self-loops, the way that needs the weights of the edges, and dropout on them."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import dropout
+
+from gnnkit import ops
+from gnnkit.errors import ConfigError, ShapeError
+from gnnkit.graph import Graph
+from gnnkit.ops._checks import values_readable
+
+
+class Looped(NamedTuple):
+    """A graph to which one self-loop per node has been appended, in the order of the nodes."""
+
+    graph: Graph
+    is_loop: Tensor | None
+    """Which original edges are self-loops, ``[E]``: masked, since the appended ones replace them. None: none is."""
+    num_loops: int
+
+
+def with_self_loops(graph: Graph) -> Looped:
+    """Appends self-loops, for as many nodes as are sources and destinations both; computed once per graph."""
+    return graph.cached("attention_loops", lambda: _with_self_loops(graph))
+
+
+def _with_self_loops(graph: Graph) -> Looped:
+    src, dst = graph.edge_index
+    num_loops = min(graph.num_src, graph.num_dst)
+    nodes = torch.arange(num_loops, dtype=src.dtype, device=src.device)
+    edge_index = torch.cat([graph.edge_index, nodes.expand(2, -1)], dim=1)
+    looped = Graph.from_edge_index(edge_index, num_src=graph.num_src, num_dst=graph.num_dst)
+    is_loop = src == dst
+    if values_readable(src) and not bool(is_loop.any()):
+        return Looped(looped, None, num_loops)
+    return Looped(looped, is_loop, num_loops)
+
+
+def loop_mask(looped: Looped, dtype: torch.dtype) -> Tensor | None:
+    """Minus infinity at the original self-loops, zero elsewhere, ``[E + N]``; None where there are none."""
+    if looped.is_loop is None:
+        return None
+    zeros = looped.is_loop.new_zeros(looped.is_loop.size(0) + looped.num_loops, dtype=dtype)
+    return zeros.masked_fill(torch.cat([looped.is_loop, looped.is_loop.new_zeros(looped.num_loops)]), -torch.inf)
+
+
+def extend_edges(graph: Graph, looped: Looped, value: Tensor, fill: Tensor | str) -> Tensor:
+    """Rows of the edges followed by those of the loops, ``[E + N, H]``.
+
+    Args:
+        graph: The graph without added loops.
+        looped: The graph with them.
+        value: Rows of the edges, ``[E, H]``.
+        fill: The row of every loop, ``[H]``; or ``"mean"`` or ``"add"`` of the rows that arrive at the node.
+    """
+    if isinstance(fill, Tensor):
+        return torch.cat([value, fill.expand(looped.num_loops, -1)])
+    kept = value if looped.is_loop is None else value.masked_fill(looped.is_loop.unsqueeze(-1), 0.0)
+    total = ops.aggregate(graph, kept)
+    if fill == "mean":
+        count = graph.in_degree()
+        if looped.is_loop is not None:
+            count = ops.aggregate(graph, (~looped.is_loop).to(torch.float32))
+        total = total / count.clamp(min=1).to(total.dtype).unsqueeze(-1)
+    return torch.cat([value, total[: looped.num_loops]])
+
+
+def check_fill_value(fill_value: float | str) -> None:
+    """Raises ConfigError where self-loops cannot be given such features."""
+    if isinstance(fill_value, str) and fill_value not in ("mean", "add"):
+        raise ConfigError(f"fill_value must be a number, 'mean' or 'add', got {fill_value!r}")
+
+
+def check_probability(dropout: float) -> None:
+    """Raises ConfigError where ``dropout`` is no probability."""
+    if not 0.0 <= dropout <= 1.0:
+        raise ConfigError(f"dropout must be a probability in [0, 1], got {dropout}")
+
+
+def edges_as_sources(graph: Graph) -> Graph:
+    """The graph in which every edge is a source of its own that points to its destination."""
+
+    def compute() -> Graph:
+        edge = torch.arange(graph.num_edges, dtype=graph.col.dtype, device=graph.device)
+        return Graph(graph.rowptr, edge if graph.edge_id is None else graph.edge_id, graph.edge_id, graph.num_edges)
+
+    return graph.cached("edges_as_sources", compute)
+
+
+def edge_products(graph: Graph, rows: Tensor, edge_attr: Tensor) -> Tensor:
+    """``<rows[dst, h], edge_attr[e]>``, ``[E, H]``, with rows ``[num_dst, H, D]``: head by head, no ``[E, H, D]``."""
+    incidence = edges_as_sources(graph)
+    return torch.stack([ops.sddmm(incidence, rows[:, head], edge_attr) for head in range(rows.size(1))], dim=1)
+
+
+def weighted_edges(graph: Graph, weight: Tensor, edge_attr: Tensor) -> Tensor:
+    """Sums of ``weight[e, h] edge_attr[e]`` at the destinations, ``[num_dst, H, D]``: head by head."""
+    incidence = edges_as_sources(graph)
+    return torch.stack(
+        [ops.spmm(incidence, edge_attr, weight[:, head].contiguous()) for head in range(weight.size(1))], dim=1
+    )
+
+
+def weights(graph: Graph, score: Tensor, p: float) -> Tensor:
+    """Softmax of the scores, ``[E, H]``, entries dropped with probability ``p``."""
+    weight = ops.edge_softmax(graph, score)
+    return dropout(weight, p) if p > 0 else weight
+
+
+def join_heads(out: Tensor, concat: bool) -> Tensor:
+    """``[N, H, F]`` to ``[N, H F]``, or to the mean over heads, ``[N, F]``."""
+    return out.flatten(1) if concat else out.mean(dim=1)
+
+
+def per_head(weight: Tensor, heads: int) -> Tensor:
+    """A map's weight, ``[H F, D]``, as ``[H, F, D]``."""
+    return weight.reshape(heads, -1, weight.size(1))
+
+
+def destination(x_dst: Tensor | None, layer: str) -> Tensor:
+    """``x_dst``.
+
+    Raises:
+        ShapeError: If it is None.
+    """
+    if x_dst is None:
+        raise ShapeError(f"{layer} needs features of the destinations, got (x_src, None)")
+    return x_dst
+
+
+__all__ = [
+    "Looped",
+    "check_fill_value",
+    "check_probability",
+    "destination",
+    "edge_products",
+    "edges_as_sources",
+    "extend_edges",
+    "join_heads",
+    "loop_mask",
+    "per_head",
+    "weighted_edges",
+    "weights",
+    "with_self_loops",
+]

@@ -98,8 +98,9 @@ class Graph:
         check_index_range("edge_index[1]", dst, num_dst, size_name or "num_dst")
         rowptr, edge_id = torch.ops.gnnkit.sort_index(dst, num_dst)
         if values_readable(dst) and bool((dst[1:] >= dst[:-1]).all()):
-            # Sorted already: weights and messages are then read in order, not through an index.
-            return _trusted(rowptr, src.contiguous(), None, num_src)
+            # Sorted already: weights and messages are then read in order, not through an index. A copy, since whoever
+            # changes edge_index later must not change a graph that has been checked.
+            return _trusted(rowptr, src.clone(memory_format=torch.contiguous_format), None, num_src)
         return _trusted(rowptr, src.index_select(0, edge_id), edge_id, num_src)
 
     @property

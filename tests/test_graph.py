@@ -53,6 +53,15 @@ def test_graph_is_immutable_and_derives_once():
     assert calls == [1]
 
 
+@pytest.mark.parametrize("dst", [[0, 1, 1], [1, 0, 1]])
+def test_changing_the_edge_list_later_does_not_change_the_graph(dst):
+    edge_index = torch.tensor([[2, 0, 1], dst])
+    graph = Graph.from_edge_index(edge_index, num_nodes=3)
+    expected = edge_index.clone()
+    edge_index.fill_(99)
+    assert torch.equal(graph.edge_index, expected)
+
+
 def test_copies_and_moves():
     graph = Graph.from_edge_index(torch.tensor([[0, 2], [1, 1]]), num_nodes=3)
     assert graph.to("cpu") is graph

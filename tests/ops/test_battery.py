@@ -14,7 +14,6 @@ from tests.ops.cases import CASES, OpCase, tensors
 from tests.ops.samples import STRUCTURES, sample
 from tests.tolerances import assert_close
 
-SMALL = [name for name in STRUCTURES if name not in ("many", "wide", "hub", "odd")]
 all_cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 NOT_DIFFERENTIABLE = {"sort_index", "dropout_epilogue_backward", "attention_backward_dst", "attention_backward_src"}
 

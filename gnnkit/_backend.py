@@ -35,12 +35,22 @@ _states: dict[str, LibraryState] = {}
 def load() -> None:
     """Loads the libraries that fit this machine; called once, when ``gnnkit.ops`` is imported.
 
+    ``GNNKIT_CPU_LIBRARY`` names a file to load as the CPU library instead of the installed one: how the tests run a
+    build with sanitizers, or the CUDA kernels under emulation.
+
     Raises:
-        BackendError: If ``GNNKIT_REQUIRE_EXT=1`` and the CPU library is not active.
+        BackendError: If ``GNNKIT_REQUIRE_EXT=1`` and the CPU library is not active, or ``GNNKIT_CPU_LIBRARY`` cannot
+            be loaded.
     """
-    _states["cpu"] = _load_library(
-        "gnnkit_cpu", wanted=True, unwanted_reason="", absent_reason="it was made with GNNKIT_BUILD_EXT=0"
-    )
+    override = os.environ.get("GNNKIT_CPU_LIBRARY")
+    if override:
+        _states["cpu"] = _load_file(Path(override))
+        if not _states["cpu"].loaded:
+            raise BackendError(f"GNNKIT_CPU_LIBRARY={override} cannot be used: {_states['cpu'].reason}")
+    else:
+        _states["cpu"] = _load_library(
+            "gnnkit_cpu", wanted=True, unwanted_reason="", absent_reason="it was made with GNNKIT_BUILD_EXT=0"
+        )
     _states["cuda"] = _load_library(
         "gnnkit_cuda",
         wanted=torch.version.cuda is not None,
@@ -65,6 +75,10 @@ def _load_library(name: str, *, wanted: bool, unwanted_reason: str, absent_reaso
         return LibraryState(False, None, "GNNKIT_DISABLE_EXT=1")
     if path is None:
         return LibraryState(False, None, f"{file_name} is not part of this installation: {absent_reason}")
+    return _load_file(path)
+
+
+def _load_file(path: Path) -> LibraryState:
     try:
         torch.ops.load_library(str(path))
     except (OSError, RuntimeError) as error:

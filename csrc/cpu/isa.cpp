@@ -1,5 +1,6 @@
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "cpu/kernels.h"
 
@@ -7,24 +8,33 @@ namespace gnnkit {
 
 namespace {
 
-Isa best_isa() {
-#if defined(GNNKIT_X86)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512bw"))
-    return Isa::kAvx512;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Isa::kAvx2;
+// What was compiled and runs here, the best last. Where none of it runs, the first is kept: a build for one instruction
+// set alone is the builder's word that the processor has it.
+std::vector<Isa> usable() {
+  std::vector<Isa> found;
+#if defined(GNNKIT_HAS_BASELINE)
+  found.push_back(Isa::kBaseline);
 #endif
-  return Isa::kBaseline;
+#if defined(GNNKIT_HAS_AVX2)
+  if (found.empty() || (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))) found.push_back(Isa::kAvx2);
+#endif
+#if defined(GNNKIT_HAS_AVX512)
+  if (found.empty() || (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw")))
+    found.push_back(Isa::kAvx512);
+#endif
+  return found;
 }
 
 Isa choose_isa() {
-  const Isa best = best_isa();
+  const std::vector<Isa> isas = usable();
   const char* wanted = std::getenv("GNNKIT_CPU_ISA");
-  if (wanted == nullptr) return best;
-  if (std::strcmp(wanted, "baseline") == 0) return Isa::kBaseline;
-  // What the processor lacks stays out of reach.
-  if (std::strcmp(wanted, "avx2") == 0 && best != Isa::kBaseline) return Isa::kAvx2;
-  return best;
+  if (wanted == nullptr) return isas.back();
+  for (const Isa isa : isas) {
+    const char* name = isa == Isa::kBaseline ? "baseline" : isa == Isa::kAvx2 ? "avx2" : "avx512";
+    if (std::strcmp(wanted, name) == 0) return isa;
+  }
+  return isas.back();
 }
 
 }  // namespace

@@ -121,33 +121,51 @@ struct AttentionArgs {
   void epilogue_backward_range(const EpilogueArgs<T>&, int64_t begin, int64_t end); \
   }
 
+#if defined(GNNKIT_HAS_BASELINE)
 GNNKIT_DECLARE_KERNELS(baseline)
-#if defined(GNNKIT_X86)
+#define GNNKIT_CASE_BASELINE(kernel, ...)    \
+  case ::gnnkit::Isa::kBaseline:             \
+    ::gnnkit::baseline::kernel(__VA_ARGS__); \
+    break;
+#else
+#define GNNKIT_CASE_BASELINE(kernel, ...)
+#endif
+
+#if defined(GNNKIT_HAS_AVX2)
 GNNKIT_DECLARE_KERNELS(avx2)
+#define GNNKIT_CASE_AVX2(kernel, ...)    \
+  case ::gnnkit::Isa::kAvx2:             \
+    ::gnnkit::avx2::kernel(__VA_ARGS__); \
+    break;
+#else
+#define GNNKIT_CASE_AVX2(kernel, ...)
+#endif
+
+#if defined(GNNKIT_HAS_AVX512)
 GNNKIT_DECLARE_KERNELS(avx512)
+#define GNNKIT_CASE_AVX512(kernel, ...)    \
+  case ::gnnkit::Isa::kAvx512:             \
+    ::gnnkit::avx512::kernel(__VA_ARGS__); \
+    break;
+#else
+#define GNNKIT_CASE_AVX512(kernel, ...)
 #endif
 
 enum class Isa { kBaseline, kAvx2, kAvx512 };
-// The best instruction set of this processor, or the one that GNNKIT_CPU_ISA names (baseline, avx2, avx512).
+// The best instruction set that was compiled and that this processor has, or the one that GNNKIT_CPU_ISA names
+// (baseline, avx2, avx512) where it is one of those.
 Isa active_isa();
 
-#if defined(GNNKIT_X86)
-#define GNNKIT_CALL(kernel, ...)                 \
-  do {                                           \
-    switch (::gnnkit::active_isa()) {            \
-      case ::gnnkit::Isa::kAvx512:               \
-        ::gnnkit::avx512::kernel(__VA_ARGS__);   \
-        break;                                   \
-      case ::gnnkit::Isa::kAvx2:                 \
-        ::gnnkit::avx2::kernel(__VA_ARGS__);     \
-        break;                                   \
-      default:                                   \
-        ::gnnkit::baseline::kernel(__VA_ARGS__); \
-    }                                            \
+#define GNNKIT_CALL(kernel, ...)                \
+  do {                                          \
+    switch (::gnnkit::active_isa()) {           \
+      GNNKIT_CASE_BASELINE(kernel, __VA_ARGS__) \
+      GNNKIT_CASE_AVX2(kernel, __VA_ARGS__)     \
+      GNNKIT_CASE_AVX512(kernel, __VA_ARGS__)   \
+      default:                                  \
+        __builtin_unreachable();                \
+    }                                           \
   } while (false)
-#else
-#define GNNKIT_CALL(kernel, ...) ::gnnkit::baseline::kernel(__VA_ARGS__)
-#endif
 
 // Instantiates a row kernel for every element and index type.
 #define GNNKIT_INSTANTIATE(kernel, Args)                                                     \

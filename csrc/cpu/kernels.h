@@ -63,36 +63,64 @@ struct EpilogueArgs {
   Activation activation;
 };
 
-// Rows of a pass over the graph: destinations in the forward pass and the first half of the backward pass, sources in
-// the second half, where rowptr, col and edge_id are those of the transpose.
-template <typename T, typename I>
-struct AttentionArgs {
-  using A = Accumulate<T>;
-  const I* rowptr;
-  const I* col;
-  const I* edge_id;  // row of `bias` at each position; null: the position itself
-  const T* q;        // [num_dst, heads, score_width]
-  const T* k;        // [num_src, heads, score_width]
-  const T* v;        // [num_src, heads, width]
-  const T* att;      // [heads, score_width], Score::kMixed only
-  const T* bias;     // [E, bias_heads]; null: none
-  T* out;            // [num_dst, heads, width]; read by the backward pass
-  A* peak;           // [num_dst, heads]: maximum of the logits
-  A* inverse;        // [num_dst, heads]: 1 / sum of exp(logit - maximum)
-  A* delta;          // [num_dst, heads]: <grad, out>
-  const T* grad;     // [num_dst, heads, width]
-  T* grad_q;
-  T* grad_k;
-  T* grad_v;
-  T* grad_bias;  // null: not wanted
-  A* grad_att;   // one row per destination, to be summed; null: not wanted
+// A graph, or its transpose, at either index width.
+struct Topology {
+  const void* rowptr;
+  const void* col;
+  const void* edge_id;  // the caller's edge at each position; null: the position itself
   int64_t num_edges;
+  bool wide;  // int64 indices
+};
+
+// Rows of a pass over the graph: destinations in the forward pass and the first half of the backward pass, sources in
+// the second half, where the topology is that of the transpose.
+template <typename A>
+struct AttentionArgs {
+  Topology topology;
+  const A* q;           // [num_dst, heads, score_width]
+  const A* k;           // [num_src, heads, score_width]
+  const A* v;           // [num_src, heads, width]
+  const A* att;         // [heads, score_width], Score::kMixed only
+  const A* bias;        // [E, bias_heads]; null: none
+  A* out;               // [num_dst, heads, width]; read by the backward pass
+  A* peak;              // [num_dst, heads]: maximum of the logits
+  A* inverse;           // [num_dst, heads]: 1 / sum of exp(logit - maximum)
+  A* delta;             // [num_dst, heads]: <grad, out>
+  const A* statistics;  // [num_dst, 3, heads]: peak, inverse and delta side by side; second half of the backward pass
+  const A* grad;        // [num_dst, heads, width]
+  A* grad_q;
+  A* grad_k;
+  A* grad_v;
+  A* grad_bias;  // null: not wanted
+  A* grad_att;   // one row per destination, to be summed; null: not wanted
   int64_t heads;
   int64_t score_width;
   int64_t width;
   int64_t bias_heads;
   double parameter;  // scale of a product, or slope of the leaky rectifier below zero
   Score score;
+};
+
+// Sums of source rows weighted by gates, which are logistic functions of edge states.
+template <typename T>
+struct GateArgs {
+  using A = Accumulate<T>;
+  Topology topology;    // of the transpose in the second half of the backward pass
+  const T* a_dst;       // [num_dst, width]
+  const T* b_src;       // [num_src, width]
+  const T* v_src;       // [num_src, width]
+  const T* edge;        // [E, width]; null: none
+  T* state;             // [E, width]; read by the backward pass
+  T* out;               // [num_dst, width]; read by the backward pass
+  A* total;             // [num_dst, width]: sum of the gates plus epsilon; null: not normalised
+  const T* grad;        // [num_dst, width]
+  const T* grad_state;  // [E, width]; null: none
+  T* grad_edge;         // [E, width]; read by the second half of the backward pass
+  T* grad_a;
+  T* grad_b;
+  T* grad_v;
+  int64_t width;
+  double epsilon;
 };
 
 #define GNNKIT_DECLARE_KERNELS(isa)                                                 \
@@ -109,12 +137,21 @@ struct AttentionArgs {
   void segment_softmax_rows(const SegmentArgs<T, I>&, int64_t begin, int64_t end);  \
   template <typename T, typename I>                                                 \
   void softmax_backward_rows(const SegmentArgs<T, I>&, int64_t begin, int64_t end); \
-  template <typename T, typename I>                                                 \
-  void attention_rows(const AttentionArgs<T, I>&, int64_t begin, int64_t end);      \
-  template <typename T, typename I>                                                 \
-  void attention_dst_rows(const AttentionArgs<T, I>&, int64_t begin, int64_t end);  \
-  template <typename T, typename I>                                                 \
-  void attention_src_rows(const AttentionArgs<T, I>&, int64_t begin, int64_t end);  \
+  template <typename A>                                                             \
+  void attention_rows(const AttentionArgs<A>&, int64_t begin, int64_t end);         \
+  template <typename A>                                                             \
+  void attention_dst_rows(const AttentionArgs<A>&, int64_t begin, int64_t end);     \
+  template <typename A>                                                             \
+  void attention_src_rows(const AttentionArgs<A>&, int64_t begin, int64_t end);     \
+  template <typename T>                                                             \
+  void gate_rows(const GateArgs<T>&, int64_t begin, int64_t end);                   \
+  template <typename T>                                                             \
+  void gate_dst_rows(const GateArgs<T>&, int64_t begin, int64_t end);               \
+  template <typename T>                                                             \
+  void gate_src_rows(const GateArgs<T>&, int64_t begin, int64_t end);               \
+  void packed_attention_rows(const AttentionArgs<float>&, int64_t, int64_t);        \
+  void packed_attention_dst_rows(const AttentionArgs<float>&, int64_t, int64_t);    \
+  void packed_attention_src_rows(const AttentionArgs<float>&, int64_t, int64_t);    \
   template <typename T>                                                             \
   void epilogue_range(const EpilogueArgs<T>&, int64_t begin, int64_t end);          \
   template <typename T>                                                             \

@@ -4,6 +4,7 @@ from gnnkit import _backend
 from gnnkit.ops.attention import attend, gat, gatv2
 from gnnkit.ops.dropout import dropout_epilogue
 from gnnkit.ops.edges import aggregate, gather
+from gnnkit.ops.gate import gated_aggregate
 from gnnkit.ops.scatter import scatter
 from gnnkit.ops.segment import segment_reduce
 from gnnkit.ops.softmax import edge_softmax, segment_softmax
@@ -17,6 +18,7 @@ __all__ = [
     "attend",
     "dropout_epilogue",
     "edge_softmax",
+    "gated_aggregate",
     "gat",
     "gather",
     "gatv2",

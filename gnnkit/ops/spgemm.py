@@ -67,7 +67,7 @@ def spgemm(a, b, a_weight=None, b_weight=None, *, sort=False):
         return _spgemm_tensors(a, b)
     check_factors(a, b, a_weight, b_weight)
     a_weight = one_weight(a, a_weight, b_weight)
-    rowptr, col, values = torch.ops.gnnkit.spgemm(*topology(a), a_weight, *topology(b), b_weight, b.num_src, sort)
+    values, rowptr, col = torch.ops.gnnkit.spgemm(*topology(a), a_weight, *topology(b), b_weight, b.num_src, sort)
     return _graph(rowptr, col, b.num_src), values
 
 
@@ -185,7 +185,7 @@ def reference(a_rowptr, a_col, a_edge_id, a_weight, b_rowptr, b_col, b_edge_id, 
     rowptr = torch.zeros_like(a_rowptr)
     rowptr[1:] = torch.bincount(row.index_select(0, first), minlength=a_rowptr.size(0) - 1).cumsum(0)
     given = b_weight if a_weight is None else a_weight
-    return rowptr, col.index_select(0, first), value.to(given.dtype)
+    return value.to(given.dtype), rowptr, col.index_select(0, first)
 
 
 def backward_reference(
@@ -219,7 +219,7 @@ def _in_caller_order(values: Tensor, edge_id: Tensor | None) -> Tensor:
 def _fake(a_rowptr, a_col, a_edge_id, a_weight, b_rowptr, b_col, b_edge_id, b_weight, num_cols, sort):
     entries = torch.library.get_ctx().new_dynamic_size()
     weight = b_weight if a_weight is None else a_weight
-    return torch.empty_like(a_rowptr), b_col.new_empty(entries), weight.new_empty(entries)
+    return weight.new_empty(entries), torch.empty_like(a_rowptr), b_col.new_empty(entries)
 
 
 def _backward_fake(
@@ -229,11 +229,11 @@ def _backward_fake(
 
 
 def _save(ctx, inputs, output) -> None:
-    ctx.save_for_backward(*inputs[:8], output[0], output[1])
+    ctx.save_for_backward(*inputs[:8], *output[1:])
     ctx.num_cols = inputs[8]
 
 
-def _backward(ctx, _, __, grad):
+def _backward(ctx, grad, _, __):
     return (*factor_gradients(ctx, *ctx.saved_tensors, grad, ctx.num_cols), None, None)
 
 

@@ -76,20 +76,28 @@ struct Sparse {
   int64_t columns;
 };
 
+// Reads every index of the matrix once: no kernel checks them again.
+template <typename A, typename I>
+Sparse<A, I> checked_pattern(const SparseInput& input, int64_t columns) {
+  const I* edge_id = read<I>(input.edge_id);
+  check_boundaries(read<I>(input.rowptr), input.rows(), input.entries());
+  check_range(read<I>(input.col), input.entries(), 0, columns);
+  if (edge_id != nullptr) check_range(edge_id, input.entries(), 0, input.entries());
+  return {read<I>(input.rowptr), read<I>(input.col), nullptr, input.rows(), columns};
+}
+
+// A checked matrix with its values in order of position; ones where it has none.
 template <typename A, typename I>
 class SparseValues {
  public:
-  // Reads every index of the matrix once: no kernel checks them again.
-  SparseValues(const SparseInput& input, int64_t columns) {
-    matrix_ = {read<I>(input.rowptr), read<I>(input.col), read<A>(input.weight), input.rows(), columns};
-    const int64_t entries = input.entries();
-    check_boundaries(matrix_.rowptr, matrix_.rows, entries);
-    check_range(matrix_.col, entries, 0, columns);
+  SparseValues(const SparseInput& input, int64_t columns) : matrix_(checked_pattern<A, I>(input, columns)) {
     const I* edge_id = read<I>(input.edge_id);
-    if (edge_id != nullptr) check_range(edge_id, entries, 0, entries);
-    if (matrix_.value != nullptr && edge_id == nullptr) return;
+    const A* given = read<A>(input.weight);
+    matrix_.value = given;
+    if (given != nullptr && edge_id == nullptr) return;
+    const int64_t entries = input.entries();
     held_.reset(new A[static_cast<size_t>(entries)]);
-    for (int64_t p = 0; p < entries; ++p) held_[p] = matrix_.value == nullptr ? A(1) : matrix_.value[edge_id[p]];
+    for (int64_t p = 0; p < entries; ++p) held_[p] = given == nullptr ? A(1) : given[edge_id[p]];
     matrix_.value = held_.get();
   }
 
@@ -110,6 +118,17 @@ std::vector<int64_t> terms_before(const Sparse<A, I>& a, const I* b_rowptr) {
     before[i + 1] = before[i] + terms;
   }
   return before;
+}
+
+// Boundaries of rows of `count` entries each.
+template <typename I>
+void running_sum(const std::vector<int64_t>& count, I* rowptr) {
+  int64_t total = 0;
+  for (const int64_t entries : count) total += entries;
+  STD_TORCH_CHECK(total <= std::numeric_limits<I>::max(), "the result has ", total,
+                  " entries, more than its int32 indices can count; give int64 indices");
+  rowptr[0] = 0;
+  for (size_t i = 0; i < count.size(); ++i) rowptr[i + 1] = static_cast<I>(rowptr[i] + count[i]);
 }
 
 // The first row that begins at or after `part` of `parts` equal shares of the work, a row itself counting as one unit.

@@ -142,16 +142,6 @@ void add_rows(const Sparse<A, I>& a, const Sparse<A, I>& b, const std::vector<in
   });
 }
 
-template <typename I>
-void running_sum(const std::vector<int64_t>& count, I* rowptr) {
-  int64_t total = 0;
-  for (const int64_t entries : count) total += entries;
-  STD_TORCH_CHECK(total <= std::numeric_limits<I>::max(), "the product has ", total,
-                  " entries, more than its int32 indices can count; make the factors with int64 indices");
-  rowptr[0] = 0;
-  for (size_t i = 0; i < count.size(); ++i) rowptr[i + 1] = static_cast<I>(rowptr[i] + count[i]);
-}
-
 std::tuple<Tensor, Tensor, Tensor> spgemm(const Tensor& a_rowptr, const Tensor& a_col, const OptionalTensor& a_edge_id,
                                           const OptionalTensor& a_weight, const Tensor& b_rowptr, const Tensor& b_col,
                                           const OptionalTensor& b_edge_id, const OptionalTensor& b_weight,

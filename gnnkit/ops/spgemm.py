@@ -127,20 +127,20 @@ def _matrix(name: str, tensor: Tensor) -> tuple["Graph", Tensor]:
     """The checked topology and the values of a sparse tensor."""
     from gnnkit.graph import Graph
 
-    if tensor.dim() != 2 or tensor.dense_dim() != 0:
-        raise ShapeError(f"{name} must be a sparse matrix with one number per entry, got {describe(tensor)}")
-    if tensor.layout == torch.sparse_coo and tensor.is_coalesced():
-        row, col = tensor.indices()
-        rowptr, _ = torch.ops.gnnkit.sort_index(row, tensor.size(0))
-        values = tensor.values()
-    elif tensor.layout == torch.sparse_csr:
-        rowptr, col, values = tensor.crow_indices(), tensor.col_indices(), tensor.values()
-    else:
+    by_entry = tensor.layout == torch.sparse_coo and tensor.is_coalesced()
+    if not by_entry and tensor.layout != torch.sparse_csr:
         raise ShapeError(
             f"{name} must be a sparse CSR or a coalesced COO tensor, got {tensor.layout}; "
-            f"convert it with {name}.coalesce().to_sparse_csr()"
+            f"convert it with {name}.coalesce() or {name}.to_sparse_csr()"
         )
-    return Graph(rowptr, col, None, tensor.size(1)), values
+    if tensor.dim() != 2 or tensor.dense_dim() != 0:
+        raise ShapeError(f"{name} must be a sparse matrix with one number per entry, got {describe(tensor)}")
+    if by_entry:
+        row, col = tensor.indices()
+        rowptr, _ = torch.ops.gnnkit.sort_index(row, tensor.size(0))
+    else:
+        rowptr, col = tensor.crow_indices(), tensor.col_indices()
+    return Graph(rowptr, col, None, tensor.size(1)), tensor.values()
 
 
 def terms(a_rowptr: Tensor, a_col: Tensor, b_rowptr: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,6 +6,7 @@ from gnnkit.ops.dropout import dropout_epilogue
 from gnnkit.ops.edges import aggregate, gather
 from gnnkit.ops.scatter import scatter
 from gnnkit.ops.segment import segment_reduce
+from gnnkit.ops.segment_matmul import segment_matmul
 from gnnkit.ops.softmax import edge_softmax, segment_softmax
 from gnnkit.ops.sort import sort_index
 from gnnkit.ops.spmm import sddmm, spmm
@@ -22,6 +23,7 @@ __all__ = [
     "gatv2",
     "scatter",
     "sddmm",
+    "segment_matmul",
     "segment_reduce",
     "segment_softmax",
     "sort_index",

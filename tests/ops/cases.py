@@ -8,7 +8,7 @@ import torch
 from scipy.special import erf
 from torch import Tensor
 
-from gnnkit import ops
+from gnnkit import Graph, ops
 from tests.ops.samples import Sample
 
 Arrays = dict[str, np.ndarray]
@@ -76,6 +76,12 @@ def dense_product(sample: Sample, arrays: Arrays) -> np.ndarray:
         np.add.at(matrix, (sample.dst, sample.src), heads[:, head])
         out[:, head] = matrix @ x[:, head]
     return out.reshape(sample.graph.num_dst, *arrays["x"].shape[1:])
+
+
+def dense_matrix(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    matrix = np.zeros(shape)
+    np.add.at(matrix, (rows, columns), values)
+    return matrix
 
 
 ACTIVATIONS = {
@@ -236,6 +242,46 @@ def _gatv2(heads: int) -> OpCase:
     )
 
 
+def _weights(weighted: str) -> Callable[[Sample], dict[str, tuple[int, ...]]]:
+    return lambda sample: {f"{factor}_weight": (sample.graph.num_edges,) for factor in weighted}
+
+
+def _square(sample: Sample, a: Arrays) -> np.ndarray:
+    """The graph times its transpose, each with its own weights, as dense matrices."""
+    ones, graph = np.ones(len(sample.src)), sample.graph
+    left = dense_matrix(sample.dst, sample.src, a.get("a_weight", ones), (graph.num_dst, graph.num_src))
+    right = dense_matrix(sample.src, sample.dst, a.get("b_weight", ones), (graph.num_src, graph.num_dst))
+    return left @ right
+
+
+def _spgemm(weighted: str, *, sort: bool = False) -> OpCase:
+    def call(sample: Sample, t: Tensors) -> Tensor:
+        product, values = ops.spgemm(
+            sample.graph, sample.graph.transpose(), t.get("a_weight"), t.get("b_weight"), sort=sort
+        )
+        index = product.dst_of_position().long() * product.num_src + product.col.long()
+        shape = (product.num_dst, product.num_src)
+        return values.new_zeros(shape[0] * shape[1]).index_add(0, index, values).reshape(shape)
+
+    return OpCase(f"spgemm-{weighted}{'-sorted' * sort}", call, _weights(weighted), _square)
+
+
+def _masked_spgemm(weighted: str) -> OpCase:
+    def call(sample: Sample, t: Tensors) -> Tensor:
+        graph = sample.graph
+        # Pairs of destinations, some of them twice, some without a common source.
+        dst = graph.edge_index[1]
+        mask = Graph.from_edge_index(torch.stack([dst.flip(0), dst]), graph.num_dst)
+        return ops.masked_spgemm(mask, graph, graph.transpose(), t.get("a_weight"), t.get("b_weight"))
+
+    return OpCase(
+        f"masked_spgemm-{weighted}",
+        call,
+        _weights(weighted),
+        lambda sample, a: _square(sample, a)[sample.dst, sample.dst[::-1]],
+    )
+
+
 CASES = [
     *(_segment_reduce(reduce) for reduce in ("sum", "mean", "min", "max")),
     *(_scatter(reduce) for reduce in ("sum", "mean", "min", "max")),
@@ -287,6 +333,8 @@ CASES = [
         lambda sample: {"a": (sample.graph.num_dst, sample.width, 1), "b": (sample.graph.num_src, sample.width, 1)},
         lambda sample, a: (a["a"][sample.dst] * a["b"][sample.src])[..., 0],
     ),
+    *(_spgemm(weighted, sort=sort) for weighted in ("ab", "a", "b") for sort in (False, True)),
+    *(_masked_spgemm(weighted) for weighted in ("ab", "a", "b")),
     *(_epilogue(act) for act in ACTIVATIONS),
 ]
 

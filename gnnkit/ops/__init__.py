@@ -8,6 +8,7 @@ from gnnkit.ops.k_hop import k_hop
 from gnnkit.ops.masked_spgemm import masked_spgemm
 from gnnkit.ops.scatter import scatter
 from gnnkit.ops.segment import segment_reduce
+from gnnkit.ops.segment_matmul import segment_matmul
 from gnnkit.ops.softmax import edge_softmax, segment_softmax
 from gnnkit.ops.sort import sort_index
 from gnnkit.ops.spgemm import spgemm
@@ -27,6 +28,7 @@ __all__ = [
     "masked_spgemm",
     "scatter",
     "sddmm",
+    "segment_matmul",
     "segment_reduce",
     "segment_softmax",
     "sort_index",

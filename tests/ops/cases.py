@@ -282,6 +282,27 @@ def _masked_spgemm(weighted: str) -> OpCase:
     )
 
 
+def matmul_by(sample: Sample, a: Arrays) -> np.ndarray:
+    """Row by row with the matrix of its segment."""
+    out = np.zeros((len(a["x"]), a["weight"].shape[2]))
+    for row, segment in enumerate(sample.segment):
+        out[row] = a["x"][row] @ a["weight"][segment]
+    return out
+
+
+def _segment_matmul(rows: int | None, columns: int) -> OpCase:
+    def shapes(sample: Sample) -> dict[str, tuple[int, ...]]:
+        width = sample.width if rows is None else rows
+        return {"x": (sample.graph.num_edges, width), "weight": (sample.graph.num_dst, width, columns)}
+
+    return OpCase(
+        f"segment_matmul-{rows or 'F'}x{columns}",
+        lambda sample, t: ops.segment_matmul(t["x"], sample.ptr, t["weight"]),
+        shapes,
+        matmul_by,
+    )
+
+
 CASES = [
     *(_segment_reduce(reduce) for reduce in ("sum", "mean", "min", "max")),
     *(_scatter(reduce) for reduce in ("sum", "mean", "min", "max")),
@@ -336,6 +357,9 @@ CASES = [
     *(_spgemm(weighted, sort=sort) for weighted in ("ab", "a", "b") for sort in (False, True)),
     *(_masked_spgemm(weighted) for weighted in ("ab", "a", "b")),
     *(_epilogue(act) for act in ACTIVATIONS),
+    _segment_matmul(None, 5),
+    _segment_matmul(None, 67),
+    _segment_matmul(3, 16),
 ]
 
 

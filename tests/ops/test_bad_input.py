@@ -57,6 +57,15 @@ def ptr(*values):
         (lambda: ops.gather(GRAPH, X[:1], "dst"), ShapeError, "num_dst = 3"),
         (lambda: ops.aggregate(GRAPH, X[:1]), ShapeError, "num_edges = 3"),
         (lambda: ops.aggregate(GRAPH, X, "median"), ShapeError, "one of"),
+        (lambda: ops.segment_matmul(X, ptr(0, 2), torch.ones(1, 4, 2)), IndexRangeError, "ends at 2"),
+        (lambda: ops.segment_matmul(X, ptr(0, 2, 1, 3), torch.ones(3, 4, 2)), IndexRangeError, r"ptr\[2\] = 1"),
+        (lambda: ops.segment_matmul(X, ptr(0, 3), torch.ones(2, 4, 2)), ShapeError, "than weight has matrices, 3"),
+        (lambda: ops.segment_matmul(X, ptr(0, 3), torch.ones(1, 3, 2)), ShapeError, r"with one K, got \(3, 4\)"),
+        (lambda: ops.segment_matmul(X, ptr(0, 3), torch.ones(4, 2)), ShapeError, r"\[R, K, N\]"),
+        (lambda: ops.segment_matmul(X[0], ptr(0, 3), torch.ones(1, 4, 2)), ShapeError, r"\[E, K\]"),
+        (lambda: ops.segment_matmul(X, ptr(0, 3), torch.ones(1, 4, 2).double()), DtypeError, "one dtype"),
+        (lambda: ops.segment_matmul(X, ptr(0, 3).float(), torch.ones(1, 4, 2)), DtypeError, "int32 or int64"),
+        (lambda: ops.segment_matmul(X, ptr(0, 3), torch.ones(1, 4, 2).to("meta")), ShapeError, "one device"),
     ],
 )
 def test_bad_input_is_named(call, error, words):

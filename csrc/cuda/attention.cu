@@ -15,7 +15,8 @@ constexpr int kMostItems = 4;
 
 template <typename T, typename I>
 AttentionWork<T, I> work_of(const AttentionInputs& in, int64_t num_ends) {
-  AttentionWork<T, I> work{attention_arguments<T, I>(in)};
+  AttentionWork<T, I> work{};
+  static_cast<AttentionArgs<T, I>&>(work) = attention_arguments<T, I>(in);
   work.rows = {read<I>(in.rowptr), in.rowptr.size(0) - 1, in.col.size(0), device::kLongRow};
   work.num_ends = num_ends;
   const int64_t widest = std::max(work.score_width, work.width);

@@ -10,7 +10,7 @@
 
 namespace gnnkit::device {
 
-constexpr int64_t kLongRow = 512;
+constexpr int64_t kLongRow = 256;
 // Edges whose rows are requested from memory before any of them is used.
 constexpr int kEdgesAtOnce = 4;
 // With fewer, one read could not hold the indices of kEdgesAtOnce edges.

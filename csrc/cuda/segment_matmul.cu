@@ -1,6 +1,6 @@
 #include "cuda/segment_matmul.cuh"
 
-#include "cuda/launch.h"
+#include "cuda/ordering.h"
 
 namespace gnnkit {
 
@@ -14,11 +14,6 @@ using device::SegmentOuterArgs;
 constexpr int64_t kShortSegment = 1024;
 // Blocks that keep a device busy: beyond, cutting segments only costs memory.
 constexpr int64_t kEnoughBlocks = 1024;
-
-dim3 grid_of(int64_t blocks) {
-  STD_TORCH_CHECK(blocks <= INT32_MAX, "the matrices are too large for one launch");
-  return dim3(static_cast<unsigned>(blocks));
-}
 
 Tensor segment_matmul(const Tensor& x_in, const Tensor& ptr_in, const Tensor& weight) {
   STD_TORCH_CHECK(x_in.dim() == 2 && weight.dim() == 3 && weight.size(1) == x_in.size(1),
@@ -47,8 +42,9 @@ Tensor segment_matmul(const Tensor& x_in, const Tensor& ptr_in, const Tensor& we
     args.outer_stride = weight.stride(2);
     GNNKIT_LAUNCH((device::check_segments_kernel<I>), blocks_for_threads(args.num_segments), kBlock, 0, device.stream(),
                   args.ptr, args.num_segments, args.num_rows);
-    GNNKIT_LAUNCH((device::segment_matmul_kernel<T, I>), grid_of(args.row_tiles() * device::tiles_of(args.outer)),
-                  kTileThreads, 0, device.stream(), args);
+    GNNKIT_LAUNCH((device::segment_matmul_kernel<T, I>),
+                  grid_of_blocks(args.row_tiles() * device::tiles_of(args.outer)), kTileThreads, 0, device.stream(),
+                  args);
   });
   return out;
 }
@@ -84,7 +80,8 @@ Tensor segment_outer(const Tensor& x_in, const Tensor& grad_in, const Tensor& pt
     args.partial = write<A>(partial);
     GNNKIT_LAUNCH((device::check_segments_kernel<I>), blocks_for_threads(out.size(0)), kBlock, 0, device.stream(),
                   args.segments.ptr, out.size(0), x.size(0));
-    GNNKIT_LAUNCH((device::segment_outer_kernel<T, I>), grid_of(args.blocks()), kTileThreads, 0, device.stream(), args);
+    GNNKIT_LAUNCH((device::segment_outer_kernel<T, I>), grid_of_blocks(args.blocks()), kTileThreads, 0, device.stream(),
+                  args);
     if (args.segments.slots() == 0) return;
     const dim3 grid(static_cast<unsigned>(args.segments.slots()),
                     static_cast<unsigned>(std::min<int64_t>((size + kBlock - 1) / kBlock, 1024)));

@@ -23,19 +23,6 @@ struct SpgemmBackwardArgs {
   int group_lanes;        // a power of two
 };
 
-// The row that each entry belongs to.
-template <typename I>
-__global__ void expand_rows_kernel(Rows<I> rows, I* row_of) {
-  const int64_t entry = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (entry < rows.num_entries) row_of[entry] = static_cast<I>(rows.row_of(entry));
-}
-
-template <typename I>
-__global__ void gather_kernel(const I* values, const I* index, int64_t count, I* out) {
-  const int64_t at = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (at < count) out[at] = values[index[at]];
-}
-
 // The gradient at (row, column): the sum over equal entries, zero where there is none.
 template <typename T, typename I>
 __device__ Accumulate<T> gradient_at(const SpgemmBackwardArgs<T, I>& args, const Span& row, unsigned column) {

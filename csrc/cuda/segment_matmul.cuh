@@ -78,6 +78,8 @@ __device__ void multiply_tile(const TileSource<T>& left, const TileSource<T>& ri
     __syncthreads();
     // Requested now, needed after the products of this step.
     if (first + kTileDepth < depths) fetch(first + kTileDepth);
+    // Summed apart: rounding errors then grow with the number of steps, not of products.
+    A step[kOwn][kOwn] = {};
 #pragma unroll
     for (int depth = 0; depth < kTileDepth; ++depth) {
       const Staged<A> a = left_tile[depth * kStagedPacks + own_left];
@@ -85,8 +87,13 @@ __device__ void multiply_tile(const TileSource<T>& left, const TileSource<T>& ri
 #pragma unroll
       for (int i = 0; i < kOwn; ++i) {
 #pragma unroll
-        for (int j = 0; j < kOwn; ++j) results[i][j] += a.lane[i] * b.lane[j];
+        for (int j = 0; j < kOwn; ++j) step[i][j] += a.lane[i] * b.lane[j];
       }
+    }
+#pragma unroll
+    for (int i = 0; i < kOwn; ++i) {
+#pragma unroll
+      for (int j = 0; j < kOwn; ++j) results[i][j] += step[i][j];
     }
     __syncthreads();
   }
@@ -145,7 +152,7 @@ __device__ int64_t segment_of_tile(const SegmentMatmulArgs<T, I>& args, int64_t 
 
 // One block per tile of results.
 template <typename T, typename I>
-__global__ void __launch_bounds__(kTileThreads) segment_matmul_kernel(SegmentMatmulArgs<T, I> args) {
+__global__ void __launch_bounds__(kTileThreads, 2) segment_matmul_kernel(SegmentMatmulArgs<T, I> args) {
   using A = Accumulate<T>;
   const int64_t across = tiles_of(args.outer);
   const int64_t tile = blockIdx.x / across;
@@ -183,7 +190,7 @@ struct SegmentOuterArgs {
 };
 
 template <typename T, typename I>
-__global__ void __launch_bounds__(kTileThreads) segment_outer_kernel(SegmentOuterArgs<T, I> args) {
+__global__ void __launch_bounds__(kTileThreads, 2) segment_outer_kernel(SegmentOuterArgs<T, I> args) {
   using A = Accumulate<T>;
   const int64_t unit = blockIdx.x / args.tiles();
   const int64_t slot = unit - args.segments.num_rows;

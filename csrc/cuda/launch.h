@@ -66,8 +66,12 @@ void launch(const char* name, dim3 grid, dim3 block, uint64_t shared_bytes, Stre
     check_cuda(
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes)),
         name);
-  kernel<<<grid, block, shared_bytes, stream> > >(arguments...);
-  check_cuda(cudaGetLastError(), name);
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = stream;
+  check_cuda(cudaLaunchKernelEx(&config, kernel, arguments...), name);
 }
 
 #endif

@@ -80,7 +80,13 @@ struct SharedArray {
 };
 
 std::string text(uint3 value) {
-  return "(" + std::to_string(value.x) + ", " + std::to_string(value.y) + ", " + std::to_string(value.z) + ")";
+  std::string written = "(";
+  for (const unsigned part : {value.x, value.y, value.z}) {
+    if (written.size() > 1) written += ", ";
+    written += std::to_string(part);
+  }
+  written += ")";
+  return written;
 }
 
 uint3 unravel(uint64_t number, dim3 size) {

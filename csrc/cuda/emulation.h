@@ -11,6 +11,8 @@
 // Blocks run one after the other: a kernel in which one block waits for another hangs here as it may on a device.
 #pragma once
 
+#include <math.h>
+
 #include <cmath>
 #include <cstdint>
 #include <cstring>

@@ -94,9 +94,16 @@ inline Tensor scratch(int64_t bytes, const Tensor& like) {
   return torch::stable::new_empty(like, {std::max<int64_t>(bytes, 1)}, ScalarType::Byte);
 }
 
-template <typename T>
-bool is_aligned(const T* pointer, int64_t bytes) {
-  return reinterpret_cast<uintptr_t>(pointer) % static_cast<uintptr_t>(bytes) == 0;
+// Contiguous, and aligned as torch's own memory is: a slice that starts elsewhere is copied. How wide a load may be,
+// and with it the order of a sum, then depends on shapes alone.
+inline Tensor aligned(const Tensor& tensor) {
+  constexpr uintptr_t kWidestLoad = 16;
+  const Tensor whole = dense(tensor);
+  return reinterpret_cast<uintptr_t>(whole.const_data_ptr()) % kWidestLoad == 0 ? whole : torch::stable::clone(whole);
+}
+
+inline OptionalTensor aligned(const OptionalTensor& tensor) {
+  return tensor.has_value() ? OptionalTensor(aligned(*tensor)) : std::nullopt;
 }
 
 }  // namespace gnnkit

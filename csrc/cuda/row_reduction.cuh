@@ -22,9 +22,10 @@ enum class Weighting { kNone, kPerEdge, kPerHead };
 struct Teams {
   int64_t num_rows;
   int64_t x_rows;
-  int64_t chunks;  // pieces of kChunk positions that long rows are cut into; 0: no row can be long
-  int tiles;       // of lanes * V features
-  int lanes;       // powers of two, lanes * slices <= 32
+  int64_t chunks;   // pieces of kChunk positions that long rows are cut into; 0: no row can be long
+  int tiles;        // of lanes * V features
+  bool open_ended;  // positions behind the last row belong to none
+  int lanes;        // powers of two, lanes * slices <= 32
   int slices;
 };
 
@@ -50,12 +51,16 @@ struct Range {
 };
 
 template <typename Index>
-__device__ __forceinline__ Range positions_of(const Index* rowptr, int64_t num_rows, int64_t row,
-                                              int64_t num_positions) {
+__device__ __forceinline__ Range positions_of(const Index* rowptr, int64_t row, int64_t num_positions) {
   const Range range{static_cast<int64_t>(rowptr[row]), static_cast<int64_t>(rowptr[row + 1])};
   GNNKIT_DEVICE_CHECK(range.begin >= 0 && range.begin <= range.end && range.end <= num_positions);
-  GNNKIT_DEVICE_CHECK((row > 0 || range.begin == 0) && (row + 1 < num_rows || range.end == num_positions));
   return range;
+}
+
+// Where every position must belong to a row, the first row begins with the first and the last ends with the last.
+template <typename Index>
+__device__ __forceinline__ void check_covered(const Index* rowptr, int64_t num_rows, int64_t num_positions) {
+  GNNKIT_DEVICE_CHECK(rowptr[0] == 0 && static_cast<int64_t>(rowptr[num_rows]) == num_positions);
 }
 
 // Policies: what is kept per element, how a term enters it, how two of them merge, and what is written in the end.
@@ -296,7 +301,8 @@ __global__ void __launch_bounds__(kBlock) reduce_rows(const SpmmArgs<T, I> args,
   typename Policy::Element element[V];
   if (unit >= teams.chunks) {
     const int64_t row = unit - teams.chunks;
-    const Range range = positions_of(args.rowptr, teams.num_rows, row, args.num_edges);
+    if (row == 0 && !teams.open_ended) check_covered(args.rowptr, teams.num_rows, args.num_edges);
+    const Range range = positions_of(args.rowptr, row, args.num_edges);
     if (range.end - range.begin > kChunk) return;
     reducer.reduce(element, range);
     if (!reducer.writes()) return;
@@ -311,7 +317,7 @@ __global__ void __launch_bounds__(kBlock) reduce_rows(const SpmmArgs<T, I> args,
   int64_t begins_here = -1;
   for (int which = 0; which < 2; ++which) {
     if (which == 1 && rows[1] == rows[0]) break;
-    const Range row = positions_of(args.rowptr, teams.num_rows, rows[which], args.num_edges);
+    const Range row = positions_of(args.rowptr, rows[which], args.num_edges);
     if (row.end - row.begin <= kChunk || row.end <= first || row.begin >= last) continue;
     if (row.begin >= first) begins_here = rows[which];
     const Range piece{row.begin > first ? row.begin : first, row.end < last ? row.end : last};

@@ -6,8 +6,9 @@
 namespace gnnkit {
 
 struct RowCounts {
-  int64_t rows;    // of the result
-  int64_t x_rows;  // that positions may name
+  int64_t rows;             // of the result
+  int64_t x_rows;           // that positions may name
+  bool open_ended = false;  // positions behind the last row belong to none, rather than being an error
 };
 
 // Sums, or means, of weighted rows. `Out` is T or the type that T is accumulated in.

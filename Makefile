@@ -3,13 +3,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
-NATIVE := CMakeLists.txt $(wildcard csrc/*.h csrc/*/*.h csrc/*/*.cpp)
+NATIVE := CMakeLists.txt $(wildcard cmake/*.cmake csrc/*.h csrc/*/*)
 
-.PHONY: help demo test lint format bench build clean
+# Libraries that are not part of the installation: the CUDA kernels for a GPU, and for the host.
+CMAKE ?= cmake
+CONFIGURE = $(CMAKE) -S . -DGNNKIT_TORCH_DIR="$$($(BIN)/python build_backend/torch_location.py)"
+JOBS ?= 2
+
+.PHONY: help demo test lint format bench build cuda emulation clean
 
 help:
 	@echo "make demo    train three models on RingTransfer and show over-squashing (3 minutes)"
 	@echo "make test    run all tests"
+	@echo "make cuda    compile the CUDA kernels with nvcc; needs no GPU"
+	@echo "make emulation   compile them for the host, so that the tests can run them"
 	@echo "make lint    ruff, pyright, clang-format"
 	@echo "make format  put sources into shape"
 	@echo "make bench   measure speed against peers and write benchmarks/results"
@@ -34,16 +41,26 @@ demo: build
 test: build
 	$(BIN)/python -m pytest
 
+# The name of each symbol that torch must provide tells its namespace: those of at and c10 change between releases.
+cuda: $(VENV)/.torch
+	$(CONFIGURE) -B build/cuda -DGNNKIT_CUDA=ON
+	$(CMAKE) --build build/cuda --target gnnkit_cuda --parallel $(JOBS)
+	! nm -D --undefined-only build/cuda/libgnnkit_cuda*.so | grep -E '_ZNK?(2at|3c10|5torch)'
+
+emulation: $(VENV)/.torch
+	$(CONFIGURE) -B build/emulation -DGNNKIT_EMULATION=ON
+	$(CMAKE) --build build/emulation --target gnnkit_emulated --parallel $(JOBS)
+
 lint: build
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
-	$(BIN)/clang-format --dry-run --Werror $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp')
+	$(BIN)/clang-format --dry-run --Werror $(shell git ls-files csrc)
 
 format: build
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
-	$(BIN)/clang-format -i $(shell git ls-files 'csrc/*.h' 'csrc/*.cpp')
+	$(BIN)/clang-format -i $(shell git ls-files csrc)
 
 bench: build
 	$(BIN)/python -m benchmarks.spmm

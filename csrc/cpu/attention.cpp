@@ -1,15 +1,9 @@
+#include "common/attention_inputs.h"
 #include "cpu/launch.h"
 
 namespace gnnkit {
 
 namespace {
-
-Score parse_score(const std::string& name) {
-  if (name == "product") return Score::kProduct;
-  if (name == "sum") return Score::kSum;
-  STD_TORCH_CHECK(name == "mixed", "unknown score");
-  return Score::kMixed;
-}
 
 // How heads lie in the memory that the kernels see. Packed kernels want float32 and heads of 8, 16, 32 or 64 elements;
 // others are padded to that with zeros where this at most doubles them.
@@ -55,19 +49,16 @@ Tensor fit(const Tensor& rows, int64_t heads, int64_t width, int64_t new_heads, 
   return out;
 }
 
-// The tensors that every pass reads, contiguous, in the dtype of accumulation, laid out as the kernels want them.
+// The tensors that every pass reads, in the dtype of accumulation, laid out as the kernels want them.
 struct Inputs {
-  Tensor rowptr, col;
-  OptionalTensor edge_id;
+  AttentionInputs given;
   Tensor q, k, v;
   OptionalTensor att, bias;
-  Score score;
-  double parameter;
   ScalarType type;  // what the caller gave and gets back
   int64_t heads, score_width, width;
   Layout layout;
 
-  int64_t num_rows() const { return rowptr.size(0) - 1; }
+  int64_t num_rows() const { return given.rowptr.size(0) - 1; }
   int64_t work() const { return 2 * layout.heads * (layout.score_width + layout.width + 8); }
 
   Tensor wide(const Tensor& tensor) const {
@@ -96,64 +87,38 @@ struct Inputs {
   }
 };
 
-Inputs inputs(const Tensor& rowptr, const Tensor& col, const OptionalTensor& edge_id, const Tensor& q, const Tensor& k,
-              const Tensor& v, const OptionalTensor& att, const OptionalTensor& bias, const std::string& score_name,
-              double parameter) {
-  STD_TORCH_CHECK(rowptr.dim() == 1 && rowptr.size(0) >= 1 && col.dim() == 1, "rowptr and col must be vectors");
-  STD_TORCH_CHECK(rowptr.scalar_type() == col.scalar_type(), "rowptr and col must have one dtype");
-  if (edge_id.has_value())
-    STD_TORCH_CHECK(edge_id->scalar_type() == col.scalar_type() && edge_id->size(0) == col.size(0),
-                    "edge_id must match col");
-  STD_TORCH_CHECK(q.dim() == 3 && k.dim() == 3 && v.dim() == 3, "q, k and v must have three dimensions");
-  STD_TORCH_CHECK(q.scalar_type() == v.scalar_type() && k.scalar_type() == v.scalar_type(),
-                  "q, k and v must have one dtype");
-  STD_TORCH_CHECK(q.size(1) == v.size(1) && k.size(1) == v.size(1) && q.size(2) == k.size(2),
-                  "q, k and v must have the same heads, q and k the same width");
-  STD_TORCH_CHECK(k.size(0) == v.size(0), "k and v must have one row per source");
-  const Score score = parse_score(score_name);
-  STD_TORCH_CHECK(score != Score::kSum || q.size(2) == 1, "added scores have one element per head");
-  if (score == Score::kMixed)
-    STD_TORCH_CHECK(att.has_value() && att->scalar_type() == v.scalar_type() && att->numel() == q.size(1) * q.size(2),
-                    "att must have one row per head");
-  if (bias.has_value())
-    STD_TORCH_CHECK(bias->scalar_type() == v.scalar_type() && bias->dim() >= 1 && bias->dim() <= 2 &&
-                        bias->size(0) == col.size(0) && (bias->dim() == 1 || bias->size(1) == v.size(1)),
-                    "bias must be [E] or [E, H] and of the dtype of v");
+Inputs inputs(const AttentionInputs& given) {
+  const Tensor &q = given.q, &k = given.k, &v = given.v;
   const bool single = v.scalar_type() != ScalarType::Double;
-  Inputs in{dense(rowptr),
-            dense(col),
-            dense(edge_id),
+  Inputs in{given,
             q,
             k,
             v,
             std::nullopt,
             std::nullopt,
-            score,
-            parameter,
             v.scalar_type(),
             v.size(1),
             q.size(2),
             v.size(2),
-            layout_for(score, v.size(1), q.size(2), v.size(2), single)};
-  const bool same = k.const_data_ptr() == v.const_data_ptr() && k.size(2) == v.size(2);
+            layout_for(given.score, v.size(1), q.size(2), v.size(2), single)};
   in.q = in.scores(q);
   in.k = in.scores(k);
   // One copy where keys and values are one tensor: the kernels then fetch a row once.
-  in.v =
-      same && in.layout.score_width == in.layout.width && k.is_contiguous() && v.is_contiguous() ? in.k : in.values(v);
-  if (att.has_value()) in.att = in.scores(torch::stable::reshape(dense(*att), {1, in.heads, in.score_width}));
-  if (bias.has_value()) in.bias = in.wide(*bias);
+  const bool same = k.const_data_ptr() == v.const_data_ptr() && in.layout.score_width == in.layout.width;
+  in.v = same && in.score_width == in.width ? in.k : in.values(v);
+  if (given.att.has_value()) in.att = in.scores(torch::stable::reshape(*given.att, {1, in.heads, in.score_width}));
+  if (given.bias.has_value()) in.bias = in.wide(*given.bias);
   return in;
 }
 
 template <typename A>
-AttentionArgs<A> arguments(const Inputs& in) {
-  AttentionArgs<A> args{};
-  args.topology.rowptr = in.rowptr.const_data_ptr();
-  args.topology.col = in.col.const_data_ptr();
-  args.topology.edge_id = in.edge_id.has_value() ? in.edge_id->const_data_ptr() : nullptr;
-  args.topology.num_edges = in.col.size(0);
-  args.topology.wide = in.col.scalar_type() == ScalarType::Long;
+AttentionRowsArgs<A> arguments(const Inputs& in) {
+  AttentionRowsArgs<A> args{};
+  args.topology.rowptr = in.given.rowptr.const_data_ptr();
+  args.topology.col = in.given.col.const_data_ptr();
+  args.topology.edge_id = in.given.edge_id.has_value() ? in.given.edge_id->const_data_ptr() : nullptr;
+  args.topology.num_edges = in.given.col.size(0);
+  args.topology.wide = in.given.col.scalar_type() == ScalarType::Long;
   args.q = read<A>(in.q);
   args.k = read<A>(in.k);
   args.v = read<A>(in.v);
@@ -163,8 +128,8 @@ AttentionArgs<A> arguments(const Inputs& in) {
   args.score_width = in.layout.score_width;
   args.width = in.layout.width;
   args.bias_heads = in.bias.has_value() && in.bias->dim() == 2 ? in.heads : 1;
-  args.parameter = in.parameter;
-  args.score = in.score;
+  args.parameter = in.given.parameter;
+  args.score = in.given.score;
   return args;
 }
 
@@ -182,8 +147,8 @@ void by_type(const Inputs& in, const Visit& visit) {
 
 template <typename Run>
 void over_rows(const Inputs& in, const Run& run) {
-  dispatch_index(in.col, [&](auto integer) {
-    parallel_over_rows(read<decltype(integer)>(in.rowptr), in.num_rows(), in.work(), run);
+  dispatch_index(in.given.col, [&](auto integer) {
+    parallel_over_rows(read<decltype(integer)>(in.given.rowptr), in.num_rows(), in.work(), run);
   });
 }
 
@@ -204,7 +169,7 @@ std::tuple<Tensor, Tensor, Tensor> attention(const Tensor& rowptr, const Tensor&
                                              const Tensor& q, const Tensor& k, const Tensor& v,
                                              const OptionalTensor& att, const OptionalTensor& bias, std::string score,
                                              double parameter) {
-  const Inputs in = inputs(rowptr, col, edge_id, q, k, v, att, bias, score, parameter);
+  const Inputs in = inputs(attention_inputs(rowptr, col, edge_id, q, k, v, att, bias, score, parameter));
   const int64_t num_rows = in.num_rows();
   STD_TORCH_CHECK(q.size(0) == num_rows, "q must have one row per destination");
   Tensor out = in.new_rows(num_rows, in.layout.width);
@@ -212,7 +177,7 @@ std::tuple<Tensor, Tensor, Tensor> attention(const Tensor& rowptr, const Tensor&
   if (peak.numel() > 0) {
     by_type(in, [&](auto value) {
       using A = decltype(value);
-      AttentionArgs<A> args = arguments<A>(in);
+      AttentionRowsArgs<A> args = arguments<A>(in);
       args.out = write<A>(out);
       args.peak = write<A>(peak);
       args.inverse = write<A>(inverse);
@@ -222,29 +187,19 @@ std::tuple<Tensor, Tensor, Tensor> attention(const Tensor& rowptr, const Tensor&
   return {in.result(out, in.width), in.statistic(peak), in.statistic(inverse)};
 }
 
-void check_statistics(const Inputs& in, int64_t num_dst, const Tensor& grad, std::vector<const Tensor*> statistics) {
-  STD_TORCH_CHECK(in.q.size(0) == num_dst, "q must have one row per destination");
-  STD_TORCH_CHECK(grad.scalar_type() == in.type && grad.numel() == num_dst * in.heads * in.width,
-                  "grad must match the result");
-  for (const Tensor* value : statistics)
-    STD_TORCH_CHECK(value->numel() == num_dst * in.heads &&
-                        (value->scalar_type() == ScalarType::Double) == (in.type == ScalarType::Double),
-                    "statistics must be [num_dst, H] in the dtype of accumulation");
-}
-
 std::tuple<Tensor, Tensor, Tensor, Tensor> attention_backward_dst(
     const Tensor& rowptr, const Tensor& col, const OptionalTensor& edge_id, const Tensor& q, const Tensor& k,
     const Tensor& v, const OptionalTensor& att, const OptionalTensor& bias, const Tensor& grad_in, const Tensor& out_in,
     const Tensor& peak_in, const Tensor& inverse_in, std::string score, double parameter, bool with_bias) {
-  const Inputs in = inputs(rowptr, col, edge_id, q, k, v, att, bias, score, parameter);
+  const Inputs in = inputs(attention_inputs(rowptr, col, edge_id, q, k, v, att, bias, score, parameter));
   const int64_t num_rows = in.num_rows();
-  check_statistics(in, num_rows, grad_in, {&peak_in, &inverse_in});
+  check_attention_statistics(in.given, num_rows, grad_in, {&peak_in, &inverse_in});
   STD_TORCH_CHECK(out_in.scalar_type() == in.type && out_in.numel() == grad_in.numel(), "out must match grad");
   const Tensor grad = in.values(grad_in), out = in.values(out_in);
   const Tensor peak = in.statistics(peak_in), inverse = in.statistics(inverse_in);
   Tensor grad_q = in.new_rows(num_rows, in.layout.score_width);
   Tensor delta = in.new_rows(num_rows, 1);
-  const bool mixed = in.score == Score::kMixed;
+  const bool mixed = in.given.score == Score::kMixed;
   Tensor grad_bias = with_bias && bias.has_value() ? empty(with_rows(*bias, bias->size(0)), in.v) : empty({0}, in.v);
   Tensor grad_att = mixed ? in.new_rows(num_rows, in.layout.score_width) : empty({0}, in.v);
   if (delta.numel() == 0) {
@@ -252,7 +207,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> attention_backward_dst(
   } else {
     by_type(in, [&](auto value) {
       using A = decltype(value);
-      AttentionArgs<A> args = arguments<A>(in);
+      AttentionRowsArgs<A> args = arguments<A>(in);
       args.grad = read<A>(grad);
       args.out = const_cast<A*>(read<A>(out));
       args.peak = const_cast<A*>(read<A>(peak));
@@ -290,9 +245,9 @@ std::tuple<Tensor, Tensor> attention_backward_src(const Tensor& t_rowptr, const 
                                                   const OptionalTensor& bias, const Tensor& grad_in,
                                                   const Tensor& peak_in, const Tensor& inverse_in,
                                                   const Tensor& delta_in, std::string score, double parameter) {
-  const Inputs in = inputs(t_rowptr, t_col, t_edge_id, q, k, v, att, bias, score, parameter);
+  const Inputs in = inputs(attention_inputs(t_rowptr, t_col, t_edge_id, q, k, v, att, bias, score, parameter));
   const int64_t num_rows = in.num_rows();
-  check_statistics(in, q.size(0), grad_in, {&peak_in, &inverse_in, &delta_in});
+  check_attention_statistics(in.given, q.size(0), grad_in, {&peak_in, &inverse_in, &delta_in});
   STD_TORCH_CHECK(v.size(0) == num_rows, "v must have one row per source");
   Tensor grad_k = in.new_rows(num_rows, in.layout.score_width);
   Tensor grad_v = in.new_rows(num_rows, in.layout.width);
@@ -302,7 +257,7 @@ std::tuple<Tensor, Tensor> attention_backward_src(const Tensor& t_rowptr, const 
         join_statistics(in, in.statistics(peak_in), in.statistics(inverse_in), in.statistics(delta_in));
     by_type(in, [&](auto value) {
       using A = decltype(value);
-      AttentionArgs<A> args = arguments<A>(in);
+      AttentionRowsArgs<A> args = arguments<A>(in);
       args.grad = read<A>(grad);
       args.statistics = read<A>(joined);
       args.grad_k = write<A>(grad_k);

@@ -12,7 +12,7 @@ namespace {
 constexpr int64_t kBlock = 32;
 
 template <Score score, typename A>
-void forward(const AttentionArgs<A>& args, int64_t begin, int64_t end) {
+void forward(const AttentionRowsArgs<A>& args, int64_t begin, int64_t end) {
   const int64_t heads = args.heads;
   const int64_t row_width = heads * args.width;
   const int64_t score_row = heads * args.score_width;
@@ -82,7 +82,7 @@ void forward(const AttentionArgs<A>& args, int64_t begin, int64_t end) {
 
 // Gradients to the destinations' features, the biases and (row by row) the mixing weights.
 template <Score score, typename A>
-void backward_dst(const AttentionArgs<A>& args, int64_t begin, int64_t end) {
+void backward_dst(const AttentionRowsArgs<A>& args, int64_t begin, int64_t end) {
   const int64_t heads = args.heads;
   const int64_t row_width = heads * args.width;
   const int64_t score_row = heads * args.score_width;
@@ -160,7 +160,7 @@ void backward_dst(const AttentionArgs<A>& args, int64_t begin, int64_t end) {
 
 // Gradients to the sources' features and values, over the transposed graph.
 template <Score score, typename A>
-void backward_src(const AttentionArgs<A>& args, int64_t begin, int64_t end) {
+void backward_src(const AttentionRowsArgs<A>& args, int64_t begin, int64_t end) {
   const int64_t heads = args.heads;
   const int64_t row_width = heads * args.width;
   const int64_t score_row = heads * args.score_width;
@@ -230,25 +230,25 @@ inline void by_score(Score score, const Visit& visit) {
 }  // namespace
 
 template <typename A>
-void attention_rows(const AttentionArgs<A>& args, int64_t begin, int64_t end) {
+void attention_rows(const AttentionRowsArgs<A>& args, int64_t begin, int64_t end) {
   by_score(args.score, [&](auto score) { forward<decltype(score)::value>(args, begin, end); });
 }
 
 template <typename A>
-void attention_dst_rows(const AttentionArgs<A>& args, int64_t begin, int64_t end) {
+void attention_dst_rows(const AttentionRowsArgs<A>& args, int64_t begin, int64_t end) {
   by_score(args.score, [&](auto score) { backward_dst<decltype(score)::value>(args, begin, end); });
 }
 
 template <typename A>
-void attention_src_rows(const AttentionArgs<A>& args, int64_t begin, int64_t end) {
+void attention_src_rows(const AttentionRowsArgs<A>& args, int64_t begin, int64_t end) {
   by_score(args.score, [&](auto score) { backward_src<decltype(score)::value>(args, begin, end); });
 }
 
-template void attention_rows<float>(const AttentionArgs<float>&, int64_t, int64_t);
-template void attention_rows<double>(const AttentionArgs<double>&, int64_t, int64_t);
-template void attention_dst_rows<float>(const AttentionArgs<float>&, int64_t, int64_t);
-template void attention_dst_rows<double>(const AttentionArgs<double>&, int64_t, int64_t);
-template void attention_src_rows<float>(const AttentionArgs<float>&, int64_t, int64_t);
-template void attention_src_rows<double>(const AttentionArgs<double>&, int64_t, int64_t);
+template void attention_rows<float>(const AttentionRowsArgs<float>&, int64_t, int64_t);
+template void attention_rows<double>(const AttentionRowsArgs<double>&, int64_t, int64_t);
+template void attention_dst_rows<float>(const AttentionRowsArgs<float>&, int64_t, int64_t);
+template void attention_dst_rows<double>(const AttentionRowsArgs<double>&, int64_t, int64_t);
+template void attention_src_rows<float>(const AttentionRowsArgs<float>&, int64_t, int64_t);
+template void attention_src_rows<double>(const AttentionRowsArgs<double>&, int64_t, int64_t);
 
 }  // namespace gnnkit::GNNKIT_ISA

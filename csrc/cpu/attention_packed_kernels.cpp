@@ -41,7 +41,7 @@ struct Pass {
   using PerHead = typename Heads::PerHead;
   static constexpr int kHeads = Heads::kHeads;
 
-  const AttentionArgs<float>& args;
+  const AttentionRowsArgs<float>& args;
   int64_t first_head;
   float parameter;
   int64_t row_width;  // elements between rows of values
@@ -56,7 +56,7 @@ struct Pass {
   alignas(64) float inner[kBlock * kHeads + N];
   alignas(64) float slope[score == Score::kSum ? kBlock * kHeads : 1];
 
-  explicit Pass(const AttentionArgs<float>& all)
+  explicit Pass(const AttentionRowsArgs<float>& all)
       : args(all),
         parameter(static_cast<float>(all.parameter)),
         row_width(all.heads * W),
@@ -359,7 +359,7 @@ struct Pass {
 
 // Calls visit(score, width, features), integral constants all: the launcher has padded heads to one of these shapes.
 template <Score score, typename Visit>
-void by_width(const AttentionArgs<float>& args, const Visit& visit) {
+void by_width(const AttentionRowsArgs<float>& args, const Visit& visit) {
   const std::integral_constant<Score, score> constant;
   switch (args.width) {
     case 8:
@@ -377,7 +377,7 @@ void by_width(const AttentionArgs<float>& args, const Visit& visit) {
 }
 
 template <typename Visit>
-void by_score(const AttentionArgs<float>& args, const Visit& visit) {
+void by_score(const AttentionRowsArgs<float>& args, const Visit& visit) {
   switch (args.score) {
     case Score::kProduct:
       return by_width<Score::kProduct>(args, visit);
@@ -390,19 +390,19 @@ void by_score(const AttentionArgs<float>& args, const Visit& visit) {
 
 }  // namespace
 
-void packed_attention_rows(const AttentionArgs<float>& args, int64_t begin, int64_t end) {
+void packed_attention_rows(const AttentionRowsArgs<float>& args, int64_t begin, int64_t end) {
   by_score(args, [&](auto score, auto width, auto features) {
     Pass<decltype(score)::value, decltype(width)::value, decltype(features)::value>(args).forward(begin, end);
   });
 }
 
-void packed_attention_dst_rows(const AttentionArgs<float>& args, int64_t begin, int64_t end) {
+void packed_attention_dst_rows(const AttentionRowsArgs<float>& args, int64_t begin, int64_t end) {
   by_score(args, [&](auto score, auto width, auto features) {
     Pass<decltype(score)::value, decltype(width)::value, decltype(features)::value>(args).backward_dst(begin, end);
   });
 }
 
-void packed_attention_src_rows(const AttentionArgs<float>& args, int64_t begin, int64_t end) {
+void packed_attention_src_rows(const AttentionRowsArgs<float>& args, int64_t begin, int64_t end) {
   by_score(args, [&](auto score, auto width, auto features) {
     Pass<decltype(score)::value, decltype(width)::value, decltype(features)::value>(args).backward_src(begin, end);
   });

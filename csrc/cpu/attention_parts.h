@@ -19,7 +19,7 @@ inline void prefetch(const A* row, int64_t width) {
 
 // Rows `left` and `right` of the node that `position + kRowDistance` points to.
 template <typename A>
-inline void prefetch_ahead(const AttentionArgs<A>& args, int64_t position, const A* left, int64_t left_width,
+inline void prefetch_ahead(const AttentionRowsArgs<A>& args, int64_t position, const A* left, int64_t left_width,
                            const A* right, int64_t right_width) {
   if (position + kRowDistance >= args.topology.num_edges) return;
   const int64_t node = node_at(args.topology, position + kRowDistance);
@@ -64,18 +64,18 @@ inline void accumulate(const A* weight, const A* row, int64_t heads, int64_t wid
 }
 
 template <typename A>
-inline const A* bias_of(const AttentionArgs<A>& args, int64_t edge) {
+inline const A* bias_of(const AttentionRowsArgs<A>& args, int64_t edge) {
   return args.bias != nullptr ? args.bias + edge * args.bias_heads : nullptr;
 }
 
 template <int N, typename A>
-inline Vector<A, N> bias_lanes(const AttentionArgs<A>& args, const A* bias, int64_t head) {
+inline Vector<A, N> bias_lanes(const AttentionRowsArgs<A>& args, const A* bias, int64_t head) {
   if (args.bias_heads == 1) return Vector<A, N>{} + widen(*bias);
   return load<N>(bias + head);
 }
 
 template <Score score, typename A>
-inline void logits(const AttentionArgs<A>& args, int64_t heads, int64_t dst, int64_t src, int64_t edge, A* out) {
+inline void logits(const AttentionRowsArgs<A>& args, int64_t heads, int64_t dst, int64_t src, int64_t edge, A* out) {
   const int64_t row = heads * args.score_width;
   const A* q = args.q + dst * row;
   const A* k = args.k + src * row;
@@ -110,7 +110,7 @@ inline void logits(const AttentionArgs<A>& args, int64_t heads, int64_t dst, int
 
 // Turns the gradient of a logit into that of what the leaky rectifier was given.
 template <typename A>
-inline void through_rectifier(const AttentionArgs<A>& args, int64_t heads, int64_t dst, int64_t src, int64_t edge,
+inline void through_rectifier(const AttentionRowsArgs<A>& args, int64_t heads, int64_t dst, int64_t src, int64_t edge,
                               A* gradient) {
   const A* bias = bias_of(args, edge);
   for_heads(heads, [&](auto lanes, int64_t h) {
@@ -143,7 +143,7 @@ inline void finish(const A* sum, const A* scale, int64_t heads, int64_t width, A
 
 // What the gradients of the logits give to one end's features: the factor that all edges share comes in here.
 template <Score score, typename A>
-inline void finish_end(const AttentionArgs<A>& args, const A* sum, A* target) {
+inline void finish_end(const AttentionRowsArgs<A>& args, const A* sum, A* target) {
   const int64_t row = args.heads * args.score_width;
   for (int64_t f = 0; f < row; ++f) {
     A value = sum[f];
@@ -155,8 +155,8 @@ inline void finish_end(const AttentionArgs<A>& args, const A* sum, A* target) {
 
 // Adds one edge's part of the gradient to the features of one end; `other` holds those of the opposite end.
 template <Score score, typename A>
-inline void accumulate_end(const AttentionArgs<A>& args, int64_t heads, const A* gradient, const A* own, const A* other,
-                           A* sum) {
+inline void accumulate_end(const AttentionRowsArgs<A>& args, int64_t heads, const A* gradient, const A* own,
+                           const A* other, A* sum) {
   if constexpr (score == Score::kProduct) {
     accumulate(gradient, other, heads, args.score_width, sum);
   } else if constexpr (score == Score::kSum) {

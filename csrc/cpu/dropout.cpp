@@ -1,5 +1,6 @@
 #include <cstring>
 
+#include "common/epilogue.h"
 #include "cpu/launch.h"
 
 namespace gnnkit {
@@ -9,39 +10,9 @@ namespace {
 // Elements in a block of rows. Blocks depend on the shape alone, so that sums over rows do not depend on the threads.
 constexpr int64_t kBlockElements = 1 << 14;
 
-Activation parse_activation(const std::string& name) {
-  if (name == "relu") return Activation::kRelu;
-  if (name == "gelu") return Activation::kGelu;
-  if (name == "silu") return Activation::kSilu;
-  STD_TORCH_CHECK(name == "none", "unknown activation");
-  return Activation::kNone;
-}
-
-template <typename T>
-EpilogueArgs<T> arguments(const Tensor& x, const OptionalTensor& bias, const Tensor& seed, double p,
-                          const std::string& act, const Tensor& out) {
-  EpilogueArgs<T> args{};
-  args.x = read<T>(x);
-  args.bias = read<T>(bias);
-  args.out = write<T>(out);
-  args.width = bias.has_value() ? bias->numel() : std::max<int64_t>(x.numel(), 1);
-  args.seed = static_cast<uint64_t>(*read<int64_t>(seed));
-  args.p = p;
-  args.activation = parse_activation(act);
-  return args;
-}
-
-void check_arguments(const Tensor& x, const OptionalTensor& bias, const Tensor& seed, double p) {
-  STD_TORCH_CHECK(seed.scalar_type() == ScalarType::Long && seed.numel() == 1, "seed must be one int64");
-  STD_TORCH_CHECK(p >= 0.0 && p <= 1.0, "p must be a probability");
-  if (bias.has_value())
-    STD_TORCH_CHECK(x.dim() >= 1 && bias->scalar_type() == x.scalar_type() && bias->numel() == x.size(x.dim() - 1),
-                    "bias must match the last dimension of x");
-}
-
 Tensor dropout_epilogue(const Tensor& x_in, const OptionalTensor& bias_in, const OptionalTensor& residual_in,
                         const Tensor& seed_in, double p, std::string act) {
-  check_arguments(x_in, bias_in, seed_in, p);
+  check_epilogue(x_in, bias_in, seed_in, p);
   if (residual_in.has_value())
     STD_TORCH_CHECK(residual_in->scalar_type() == x_in.scalar_type() && residual_in->numel() == x_in.numel(),
                     "residual must match x");
@@ -52,7 +23,8 @@ Tensor dropout_epilogue(const Tensor& x_in, const OptionalTensor& bias_in, const
   if (count == 0) return out;
   dispatch_float(x, [&](auto value) {
     using T = decltype(value);
-    EpilogueArgs<T> args = arguments<T>(x, bias, seed, p, act, out);
+    EpilogueArgs<T> args = epilogue_arguments<T>(x, bias, p, act, out);
+    args.seed = static_cast<uint64_t>(*read<int64_t>(seed));
     args.residual = read<T>(residual);
     const int64_t blocks = (count + kBlockElements - 1) / kBlockElements;
     parallel_over_chunks(blocks, [&](int64_t block) {
@@ -65,7 +37,7 @@ Tensor dropout_epilogue(const Tensor& x_in, const OptionalTensor& bias_in, const
 std::tuple<Tensor, Tensor> dropout_epilogue_backward(const Tensor& grad_in, const Tensor& x_in,
                                                      const OptionalTensor& bias_in, const Tensor& seed_in, double p,
                                                      std::string act) {
-  check_arguments(x_in, bias_in, seed_in, p);
+  check_epilogue(x_in, bias_in, seed_in, p);
   STD_TORCH_CHECK(grad_in.scalar_type() == x_in.scalar_type() && grad_in.numel() == x_in.numel(), "grad must match x");
   const Tensor grad = dense(grad_in), x = dense(x_in), seed = dense(seed_in);
   const OptionalTensor bias = dense(bias_in);
@@ -76,7 +48,8 @@ std::tuple<Tensor, Tensor> dropout_epilogue_backward(const Tensor& grad_in, cons
   dispatch_float(x, [&](auto value) {
     using T = decltype(value);
     using A = Accumulate<T>;
-    EpilogueArgs<T> args = arguments<T>(x, bias, seed, p, act, out);
+    EpilogueArgs<T> args = epilogue_arguments<T>(x, bias, p, act, out);
+    args.seed = static_cast<uint64_t>(*read<int64_t>(seed));
     args.grad = read<T>(grad);
     const int64_t block_length = width > 0 ? std::max<int64_t>(1, kBlockElements / width) * width : kBlockElements;
     const int64_t blocks = (count + block_length - 1) / block_length;

@@ -3,79 +3,14 @@
 
 #include <cstdint>
 
-#include "common/types.h"
+#include "common/arguments.h"
 
 namespace gnnkit {
 
-// Rows [begin, end) of one sparse times dense product. `col` null: position p reads row p of x.
-template <typename T, typename I>
-struct SpmmArgs {
-  const I* rowptr;
-  const I* col;
-  const I* edge_id;    // row of `weight` at each position; null: the position itself
-  const T* weight;     // [E, heads]; null: ones
-  int64_t first_edge;  // the edge that `weight` starts with
-  const T* x;
-  T* out;
-  I* arg;              // extremum only: position that attains it
-  const I* arg_label;  // null: `arg` holds the position; else what stands for it
-  int64_t num_edges;
-  int64_t width;
-  int64_t heads;
-  bool mean;
-  bool largest;
-};
-
-template <typename T, typename I>
-struct SddmmArgs {
-  const I* rowptr;
-  const I* col;
-  const I* edge_id;
-  const T* a_dst;
-  const T* b_src;
-  T* out;  // [E, heads]
-  int64_t width;
-  int64_t heads;
-};
-
-template <typename T, typename I>
-struct SegmentArgs {
-  const I* ptr;
-  const I* perm;  // null: rows are consecutive
-  const T* src;
-  const T* grad;  // softmax backward only
-  T* out;
-  int64_t width;
-  bool mean;
-};
-
-template <typename T>
-struct EpilogueArgs {
-  const T* x;
-  const T* bias;      // [width]; null: none
-  const T* residual;  // null: none
-  const T* grad;      // backward only
-  T* out;
-  Accumulate<T>* grad_bias;  // backward only: sums of one block, [width]; null: none
-  int64_t width;
-  uint64_t seed;
-  double p;
-  Activation activation;
-};
-
-// A graph, or its transpose, at either index width.
-struct Topology {
-  const void* rowptr;
-  const void* col;
-  const void* edge_id;  // the caller's edge at each position; null: the position itself
-  int64_t num_edges;
-  bool wide;  // int64 indices
-};
-
-// Rows of a pass over the graph: destinations in the forward pass and the first half of the backward pass, sources in
-// the second half, where the topology is that of the transpose.
+// Attention by rows of a pass over the graph, in the dtype of accumulation: destinations in the forward pass and the
+// first half of the backward pass, sources in the second half, where the topology is that of the transpose.
 template <typename A>
-struct AttentionArgs {
+struct AttentionRowsArgs {
   Topology topology;
   const A* q;           // [num_dst, heads, score_width]
   const A* k;           // [num_src, heads, score_width]
@@ -99,28 +34,6 @@ struct AttentionArgs {
   int64_t bias_heads;
   double parameter;  // scale of a product, or slope of the leaky rectifier below zero
   Score score;
-};
-
-// Sums of source rows weighted by gates, which are logistic functions of edge states.
-template <typename T>
-struct GateArgs {
-  using A = Accumulate<T>;
-  Topology topology;    // of the transpose in the second half of the backward pass
-  const T* a_dst;       // [num_dst, width]
-  const T* b_src;       // [num_src, width]
-  const T* v_src;       // [num_src, width]
-  const T* edge;        // [E, width]; null: none
-  T* state;             // [E, width]; read by the backward pass
-  T* out;               // [num_dst, width]; read by the backward pass
-  A* total;             // [num_dst, width]: sum of the gates plus epsilon; null: not normalised
-  const T* grad;        // [num_dst, width]
-  const T* grad_state;  // [E, width]; null: none
-  T* grad_edge;         // [E, width]; read by the second half of the backward pass
-  T* grad_a;
-  T* grad_b;
-  T* grad_v;
-  int64_t width;
-  double epsilon;
 };
 
 // One block of a dense product, out = a b. Any strides: a transposed factor is read as it lies.
@@ -152,43 +65,43 @@ struct PartialArgs {
   int64_t size;
 };
 
-#define GNNKIT_DECLARE_KERNELS(isa)                                                 \
-  namespace isa {                                                                   \
-  template <typename T, typename I>                                                 \
-  void spmm_rows(const SpmmArgs<T, I>&, int64_t begin, int64_t end);                \
-  template <typename T, typename I>                                                 \
-  void spmm_extremum_rows(const SpmmArgs<T, I>&, int64_t begin, int64_t end);       \
-  template <typename T, typename I>                                                 \
-  void sddmm_rows(const SddmmArgs<T, I>&, int64_t begin, int64_t end);              \
-  template <typename T, typename I>                                                 \
-  void segment_expand_rows(const SegmentArgs<T, I>&, int64_t begin, int64_t end);   \
-  template <typename T, typename I>                                                 \
-  void segment_softmax_rows(const SegmentArgs<T, I>&, int64_t begin, int64_t end);  \
-  template <typename T, typename I>                                                 \
-  void softmax_backward_rows(const SegmentArgs<T, I>&, int64_t begin, int64_t end); \
-  template <typename A>                                                             \
-  void attention_rows(const AttentionArgs<A>&, int64_t begin, int64_t end);         \
-  template <typename A>                                                             \
-  void attention_dst_rows(const AttentionArgs<A>&, int64_t begin, int64_t end);     \
-  template <typename A>                                                             \
-  void attention_src_rows(const AttentionArgs<A>&, int64_t begin, int64_t end);     \
-  template <typename T>                                                             \
-  void gate_rows(const GateArgs<T>&, int64_t begin, int64_t end);                   \
-  template <typename T>                                                             \
-  void gate_dst_rows(const GateArgs<T>&, int64_t begin, int64_t end);               \
-  template <typename T>                                                             \
-  void gate_src_rows(const GateArgs<T>&, int64_t begin, int64_t end);               \
-  void packed_attention_rows(const AttentionArgs<float>&, int64_t, int64_t);        \
-  void packed_attention_dst_rows(const AttentionArgs<float>&, int64_t, int64_t);    \
-  void packed_attention_src_rows(const AttentionArgs<float>&, int64_t, int64_t);    \
-  template <typename T>                                                             \
-  void epilogue_range(const EpilogueArgs<T>&, int64_t begin, int64_t end);          \
-  template <typename T>                                                             \
-  void epilogue_backward_range(const EpilogueArgs<T>&, int64_t begin, int64_t end); \
-  template <typename T>                                                             \
-  void product_block(const ProductArgs<T>&);                                        \
-  template <typename T>                                                             \
-  void sum_partials(const PartialArgs<T>&, int64_t begin, int64_t end);             \
+#define GNNKIT_DECLARE_KERNELS(isa)                                                  \
+  namespace isa {                                                                    \
+  template <typename T, typename I>                                                  \
+  void spmm_rows(const SpmmArgs<T, I>&, int64_t begin, int64_t end);                 \
+  template <typename T, typename I>                                                  \
+  void spmm_extremum_rows(const SpmmArgs<T, I>&, int64_t begin, int64_t end);        \
+  template <typename T, typename I>                                                  \
+  void sddmm_rows(const SddmmArgs<T, I>&, int64_t begin, int64_t end);               \
+  template <typename T, typename I>                                                  \
+  void segment_expand_rows(const SegmentArgs<T, I>&, int64_t begin, int64_t end);    \
+  template <typename T, typename I>                                                  \
+  void segment_softmax_rows(const SegmentArgs<T, I>&, int64_t begin, int64_t end);   \
+  template <typename T, typename I>                                                  \
+  void softmax_backward_rows(const SegmentArgs<T, I>&, int64_t begin, int64_t end);  \
+  template <typename A>                                                              \
+  void attention_rows(const AttentionRowsArgs<A>&, int64_t begin, int64_t end);      \
+  template <typename A>                                                              \
+  void attention_dst_rows(const AttentionRowsArgs<A>&, int64_t begin, int64_t end);  \
+  template <typename A>                                                              \
+  void attention_src_rows(const AttentionRowsArgs<A>&, int64_t begin, int64_t end);  \
+  template <typename T>                                                              \
+  void gate_rows(const GateArgs<T>&, int64_t begin, int64_t end);                    \
+  template <typename T>                                                              \
+  void gate_dst_rows(const GateArgs<T>&, int64_t begin, int64_t end);                \
+  template <typename T>                                                              \
+  void gate_src_rows(const GateArgs<T>&, int64_t begin, int64_t end);                \
+  void packed_attention_rows(const AttentionRowsArgs<float>&, int64_t, int64_t);     \
+  void packed_attention_dst_rows(const AttentionRowsArgs<float>&, int64_t, int64_t); \
+  void packed_attention_src_rows(const AttentionRowsArgs<float>&, int64_t, int64_t); \
+  template <typename T>                                                              \
+  void epilogue_range(const EpilogueArgs<T>&, int64_t begin, int64_t end);           \
+  template <typename T>                                                              \
+  void epilogue_backward_range(const EpilogueArgs<T>&, int64_t begin, int64_t end);  \
+  template <typename T>                                                              \
+  void product_block(const ProductArgs<T>&);                                         \
+  template <typename T>                                                              \
+  void sum_partials(const PartialArgs<T>&, int64_t begin, int64_t end);              \
   }
 
 #if defined(GNNKIT_HAS_BASELINE)

@@ -1,40 +1,19 @@
+#include "common/segments.h"
 #include "cpu/launch.h"
 
 namespace gnnkit {
 
 namespace {
 
-struct Segments {
-  Tensor ptr;
-  OptionalTensor perm;
-  int64_t count;
-};
-
-// Checks boundaries and permutation against the number of rows they address.
+// Checks the values of boundaries and permutation too: they come straight from callers.
 Segments check_segments(const Tensor& ptr, const OptionalTensor& perm, int64_t num_rows) {
-  STD_TORCH_CHECK(ptr.dim() == 1 && ptr.size(0) >= 1, "ptr must be a vector of at least one boundary");
-  Segments segments{dense(ptr), dense(perm), ptr.size(0) - 1};
-  const int64_t positions = perm.has_value() ? perm->size(0) : num_rows;
-  STD_TORCH_CHECK(!perm.has_value() || perm->scalar_type() == ptr.scalar_type(), "perm must have the dtype of ptr");
+  const Segments segments = segments_of(ptr, perm, num_rows);
   dispatch_index(segments.ptr, [&](auto integer) {
     using I = decltype(integer);
-    check_boundaries(read<I>(segments.ptr), segments.count, positions);
-    if (perm.has_value()) check_range(read<I>(segments.perm), positions, 0, num_rows);
+    check_boundaries(read<I>(segments.ptr), segments.count, segments.positions);
+    if (perm.has_value()) check_range(read<I>(segments.perm), segments.positions, 0, num_rows);
   });
   return segments;
-}
-
-// A segment reduction is a sparse times dense product whose columns are the permutation.
-template <typename T, typename I>
-SpmmArgs<T, I> reduction(const Segments& segments, const Tensor& src, const Tensor& out) {
-  SpmmArgs<T, I> args{};
-  args.rowptr = read<I>(segments.ptr);
-  args.col = read<I>(segments.perm);
-  args.x = read<T>(src);
-  args.out = write<T>(out);
-  args.num_edges = src.size(0);
-  args.width = row_width(src);
-  return args;
 }
 
 Tensor segment_sum(const Tensor& src_in, const Tensor& ptr, const OptionalTensor& perm, bool mean) {
@@ -73,17 +52,6 @@ std::tuple<Tensor, Tensor> segment_extremum(const Tensor& src_in, const Tensor& 
   return {out, arg};
 }
 
-template <typename T, typename I>
-SegmentArgs<T, I> arguments(const Segments& segments, const Tensor& src, const Tensor& out) {
-  SegmentArgs<T, I> args{};
-  args.ptr = read<I>(segments.ptr);
-  args.perm = read<I>(segments.perm);
-  args.src = read<T>(src);
-  args.out = write<T>(out);
-  args.width = row_width(src);
-  return args;
-}
-
 Tensor segment_expand(const Tensor& src_in, const Tensor& ptr, const OptionalTensor& perm, int64_t num_rows,
                       bool mean) {
   const Tensor src = dense(src_in);
@@ -96,7 +64,7 @@ Tensor segment_expand(const Tensor& src_in, const Tensor& ptr, const OptionalTen
   dispatch(src, segments.ptr, [&](auto value, auto integer) {
     using T = decltype(value);
     using I = decltype(integer);
-    SegmentArgs<T, I> args = arguments<T, I>(segments, src, out);
+    SegmentArgs<T, I> args = segment_arguments<T, I>(segments, src, out);
     args.mean = mean;
     parallel_over_rows(args.ptr, segments.count, args.width,
                        [&](int64_t begin, int64_t end) { GNNKIT_CALL(segment_expand_rows, args, begin, end); });
@@ -112,7 +80,7 @@ Tensor segment_softmax(const Tensor& src_in, const Tensor& ptr, const OptionalTe
   dispatch(src, segments.ptr, [&](auto value, auto integer) {
     using T = decltype(value);
     using I = decltype(integer);
-    const SegmentArgs<T, I> args = arguments<T, I>(segments, src, out);
+    const SegmentArgs<T, I> args = segment_arguments<T, I>(segments, src, out);
     parallel_over_rows(args.ptr, segments.count, args.width * 8,
                        [&](int64_t begin, int64_t end) { GNNKIT_CALL(segment_softmax_rows, args, begin, end); });
   });
@@ -130,7 +98,7 @@ Tensor segment_softmax_backward(const Tensor& grad_in, const Tensor& weight_in, 
   dispatch(weight, segments.ptr, [&](auto value, auto integer) {
     using T = decltype(value);
     using I = decltype(integer);
-    SegmentArgs<T, I> args = arguments<T, I>(segments, weight, out);
+    SegmentArgs<T, I> args = segment_arguments<T, I>(segments, weight, out);
     args.grad = read<T>(grad);
     parallel_over_rows(args.ptr, segments.count, args.width * 2,
                        [&](int64_t begin, int64_t end) { GNNKIT_CALL(softmax_backward_rows, args, begin, end); });

@@ -1,45 +1,9 @@
+#include "common/topology.h"
 #include "cpu/launch.h"
 
 namespace gnnkit {
 
 namespace {
-
-int64_t heads_of(const OptionalTensor& weight) {
-  if (!weight.has_value()) return 0;
-  return weight->dim() == 2 ? weight->size(1) : 1;
-}
-
-// Everything that the sum and the extremum have in common.
-template <typename T, typename I>
-SpmmArgs<T, I> arguments(const Tensor& rowptr, const Tensor& col, const OptionalTensor& edge_id,
-                         const OptionalTensor& weight, const Tensor& x, const Tensor& out) {
-  SpmmArgs<T, I> args{};
-  args.rowptr = read<I>(rowptr);
-  args.col = read<I>(col);
-  args.edge_id = read<I>(edge_id);
-  args.weight = read<T>(weight);
-  args.x = read<T>(x);
-  args.out = write<T>(out);
-  args.num_edges = col.size(0);
-  args.width = row_width(x);
-  args.heads = heads_of(weight);
-  return args;
-}
-
-void check_topology(const Tensor& rowptr, const Tensor& col, const OptionalTensor& edge_id,
-                    const OptionalTensor& weight, const Tensor& x) {
-  STD_TORCH_CHECK(rowptr.dim() == 1 && rowptr.size(0) >= 1 && col.dim() == 1, "rowptr and col must be vectors");
-  STD_TORCH_CHECK(rowptr.scalar_type() == col.scalar_type(), "rowptr and col must have one dtype");
-  STD_TORCH_CHECK(x.dim() >= 1, "x must have at least one dimension");
-  if (edge_id.has_value())
-    STD_TORCH_CHECK(edge_id->scalar_type() == col.scalar_type() && edge_id->size(0) == col.size(0),
-                    "edge_id must match col");
-  if (!weight.has_value()) return;
-  STD_TORCH_CHECK(weight->scalar_type() == x.scalar_type() && weight->size(0) == col.size(0) && weight->dim() <= 2,
-                  "weight must be [E] or [E, H] and of the dtype of x");
-  STD_TORCH_CHECK(weight->dim() == 1 || (x.dim() >= 2 && x.size(1) == weight->size(1)),
-                  "weight must fit the heads of x");
-}
 
 Tensor spmm(const Tensor& rowptr_in, const Tensor& col_in, const OptionalTensor& edge_id_in, const OptionalTensor&,
             const OptionalTensor&, const OptionalTensor&, const OptionalTensor& weight_in, const Tensor& x_in,
@@ -53,7 +17,7 @@ Tensor spmm(const Tensor& rowptr_in, const Tensor& col_in, const OptionalTensor&
   dispatch(x, col, [&](auto value, auto integer) {
     using T = decltype(value);
     using I = decltype(integer);
-    SpmmArgs<T, I> args = arguments<T, I>(rowptr, col, edge_id, weight, x, out);
+    SpmmArgs<T, I> args = spmm_arguments<T, I>(rowptr, col, edge_id, weight, x, out);
     args.mean = mean;
     parallel_over_rows(args.rowptr, num_rows, args.width,
                        [&](int64_t begin, int64_t end) { GNNKIT_CALL(spmm_rows, args, begin, end); });
@@ -74,7 +38,7 @@ std::tuple<Tensor, Tensor> spmm_extremum(const Tensor& rowptr_in, const Tensor& 
   dispatch(x, col, [&](auto value, auto integer) {
     using T = decltype(value);
     using I = decltype(integer);
-    SpmmArgs<T, I> args = arguments<T, I>(rowptr, col, edge_id, weight, x, out);
+    SpmmArgs<T, I> args = spmm_arguments<T, I>(rowptr, col, edge_id, weight, x, out);
     args.arg = write<I>(arg);
     args.largest = largest;
     parallel_over_rows(args.rowptr, num_rows, args.width,
@@ -86,10 +50,7 @@ std::tuple<Tensor, Tensor> spmm_extremum(const Tensor& rowptr_in, const Tensor& 
 Tensor sddmm(const Tensor& rowptr_in, const Tensor& col_in, const OptionalTensor& edge_id_in, const OptionalTensor&,
              const OptionalTensor&, const OptionalTensor&, const Tensor& a_in, const Tensor& b_in, bool per_head) {
   check_topology(rowptr_in, col_in, edge_id_in, std::nullopt, b_in);
-  STD_TORCH_CHECK(a_in.scalar_type() == b_in.scalar_type() && row_width(a_in) == row_width(b_in),
-                  "both ends must have rows of one width and dtype");
-  STD_TORCH_CHECK(a_in.dim() == (per_head ? 3 : 2), "both ends must be [N, F], or [N, H, F] with heads");
-  STD_TORCH_CHECK(a_in.size(0) == rowptr_in.size(0) - 1, "a_dst must have one row per destination");
+  check_ends(rowptr_in, a_in, b_in, per_head);
   const Tensor rowptr = dense(rowptr_in), col = dense(col_in), a = dense(a_in), b = dense(b_in);
   const OptionalTensor edge_id = dense(edge_id_in);
   const int64_t num_edges = col.size(0);

@@ -1,0 +1,127 @@
+// What the kernels of every backend take: raw pointers and sizes, free of LibTorch.
+#pragma once
+
+#include "common/types.h"
+
+namespace gnnkit {
+
+// A sparse times dense product. `col` null: position p reads row p of x.
+template <typename T, typename I>
+struct SpmmArgs {
+  const I* rowptr;
+  const I* col;
+  const I* edge_id;    // row of `weight` at each position; null: the position itself
+  const T* weight;     // [E, heads]; null: ones
+  int64_t first_edge;  // the edge that `weight` starts with
+  const T* x;
+  T* out;
+  I* arg;              // extremum only: position that attains it
+  const I* arg_label;  // null: `arg` holds the position; else what stands for it
+  int64_t num_edges;
+  int64_t width;
+  int64_t heads;
+  bool mean;
+  bool largest;
+};
+
+template <typename T, typename I>
+struct SddmmArgs {
+  const I* rowptr;
+  const I* col;
+  const I* edge_id;
+  const T* a_dst;
+  const T* b_src;
+  T* out;  // [E, heads]
+  int64_t width;
+  int64_t heads;
+};
+
+template <typename T, typename I>
+struct SegmentArgs {
+  const I* ptr;
+  const I* perm;  // null: rows are consecutive
+  const T* src;
+  const T* grad;  // softmax backward only
+  T* out;
+  int64_t width;
+  bool mean;
+};
+
+template <typename T>
+struct EpilogueArgs {
+  const T* x;
+  const T* bias;      // [width]; null: none
+  const T* residual;  // null: none
+  const T* grad;      // backward only
+  T* out;
+  Accumulate<T>* grad_bias;  // backward only: sums of one block, [width]; null: none
+  int64_t width;
+  uint64_t seed;
+  double p;
+  Activation activation;
+};
+
+// Rows of a pass over the graph: destinations in the forward pass and the first half of the backward pass, sources in
+// the second half, where rowptr, col and edge_id are those of the transpose.
+template <typename T, typename I>
+struct AttentionArgs {
+  using A = Accumulate<T>;
+  const I* rowptr;
+  const I* col;
+  const I* edge_id;  // row of `bias` at each position; null: the position itself
+  const T* q;        // [num_dst, heads, score_width]
+  const T* k;        // [num_src, heads, score_width]
+  const T* v;        // [num_src, heads, width]
+  const T* att;      // [heads, score_width], Score::kMixed only
+  const T* bias;     // [E, bias_heads]; null: none
+  T* out;            // [num_dst, heads, width]; read by the backward pass
+  A* peak;           // [num_dst, heads]: maximum of the logits
+  A* inverse;        // [num_dst, heads]: 1 / sum of exp(logit - maximum)
+  A* delta;          // [num_dst, heads]: <grad, out>
+  const T* grad;     // [num_dst, heads, width]
+  T* grad_q;
+  T* grad_k;
+  T* grad_v;
+  T* grad_bias;  // null: not wanted
+  A* grad_att;   // one row per destination, to be summed; null: not wanted
+  int64_t num_edges;
+  int64_t heads;
+  int64_t score_width;
+  int64_t width;
+  int64_t bias_heads;
+  double parameter;  // scale of a product, or slope of the leaky rectifier below zero
+  Score score;
+};
+
+// A graph, or its transpose, at either index width.
+struct Topology {
+  const void* rowptr;
+  const void* col;
+  const void* edge_id;  // the caller's edge at each position; null: the position itself
+  int64_t num_edges;
+  bool wide;  // int64 indices
+};
+
+// Sums of source rows weighted by gates, which are logistic functions of edge states.
+template <typename T>
+struct GateArgs {
+  using A = Accumulate<T>;
+  Topology topology;    // of the transpose in the second half of the backward pass
+  const T* a_dst;       // [num_dst, width]
+  const T* b_src;       // [num_src, width]
+  const T* v_src;       // [num_src, width]
+  const T* edge;        // [E, width]; null: none
+  T* state;             // [E, width]; read by the backward pass
+  T* out;               // [num_dst, width]; read by the backward pass
+  A* total;             // [num_dst, width]: sum of the gates plus epsilon; null: not normalised
+  const T* grad;        // [num_dst, width]
+  const T* grad_state;  // [E, width]; null: none
+  T* grad_edge;         // [E, width]; read by the second half of the backward pass
+  T* grad_a;
+  T* grad_b;
+  T* grad_v;
+  int64_t width;
+  double epsilon;
+};
+
+}  // namespace gnnkit

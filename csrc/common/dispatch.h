@@ -1,0 +1,55 @@
+// From the dtypes of tensors to element types, on every device.
+#pragma once
+
+#include "common/types.h"
+#include "stable.h"
+
+namespace gnnkit {
+
+template <typename Visit>
+void dispatch_float(const Tensor& tensor, Visit&& visit) {
+  switch (tensor.scalar_type()) {
+    case ScalarType::Float:
+      return visit(float{});
+    case ScalarType::Double:
+      return visit(double{});
+    case ScalarType::BFloat16:
+      return visit(BFloat16{});
+    default:
+      STD_TORCH_CHECK(false, "gnnkit operators take float32, float64 and bfloat16");
+  }
+}
+
+template <typename Visit>
+void dispatch_index(const Tensor& tensor, Visit&& visit) {
+  switch (tensor.scalar_type()) {
+    case ScalarType::Int:
+      return visit(int32_t{});
+    case ScalarType::Long:
+      return visit(int64_t{});
+    default:
+      STD_TORCH_CHECK(false, "gnnkit operators take int32 and int64 indices");
+  }
+}
+
+template <typename Visit>
+void dispatch(const Tensor& values, const Tensor& index, Visit&& visit) {
+  dispatch_float(values, [&](auto value) { dispatch_index(index, [&](auto integer) { visit(value, integer); }); });
+}
+
+template <typename T>
+const T* read(const Tensor& tensor) {
+  return static_cast<const T*>(tensor.const_data_ptr());
+}
+
+template <typename T>
+const T* read(const OptionalTensor& tensor) {
+  return tensor.has_value() ? read<T>(*tensor) : nullptr;
+}
+
+template <typename T>
+T* write(const Tensor& tensor) {
+  return static_cast<T*>(tensor.mutable_data_ptr());
+}
+
+}  // namespace gnnkit

@@ -1,7 +1,7 @@
 """Sparse times sparse: the product of two matrices in CSR, and its gradient on their patterns."""
 
 import warnings
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor
@@ -27,7 +27,9 @@ def spgemm(
 def spgemm(a: Tensor, b: Tensor) -> Tensor: ...
 
 
-def spgemm(a, b, a_weight=None, b_weight=None, *, sort=False):
+def spgemm(
+    a: Any, b: Any, a_weight: Tensor | None = None, b_weight: Tensor | None = None, *, sort: bool = False
+) -> Any:
     r"""Product of two sparse matrices.
 
     .. math:: C = A B, \qquad C_{ij} = \sum_{k \in A_i} A_{ik} B_{kj}
@@ -61,7 +63,7 @@ def spgemm(a, b, a_weight=None, b_weight=None, *, sort=False):
     Complexity: ``O(P)`` time for the ``P`` terms of all sums, twice forward (counting, then adding), with sorting a
     little more; per thread a table for the columns of a row, at most one number per column. Gustavson 1978.
     """
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
+    if all(isinstance(matrix, Tensor) for matrix in (a, b)):
         if a_weight is not None or b_weight is not None:
             raise ShapeError("sparse tensors hold their values: weights are given with graphs only")
         return _spgemm_tensors(a, b)

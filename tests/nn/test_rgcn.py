@@ -99,6 +99,7 @@ def test_is_one_dense_matrix_per_relation(aggr: str, edges: Any, order: str):
     conv = nn.RGCNConv(WIDTH, OUT, RELATIONS, aggr=aggr).double()
     x = torch.randn(edges.num_nodes, WIDTH, dtype=torch.float64)
     assert conv.root is not None
+    assert conv.bias is not None
     expected = x @ conv.root + conv.bias
     for relation in range(RELATIONS):
         adjacency = torch.zeros(edges.num_nodes, edges.num_nodes, dtype=torch.float64)
@@ -161,7 +162,8 @@ def test_gradients_agree_with_finite_differences(name: str, order: str):
 @pytest.mark.parametrize("name", [name for name in SETTINGS if "bases" not in name])
 def test_same_bits_twice_and_for_any_number_of_threads(name: str, order: str):
     # Without root and bases, whose products are torch's own.
-    conv = nn.RGCNConv(32, 32, RELATIONS, **(SETTINGS[name] | {"root_weight": False}))
+    settings: dict[str, Any] = SETTINGS[name] | {"root_weight": False}
+    conv = nn.RGCNConv(32, 32, RELATIONS, **settings)
     graph, edge_type = Graph.from_edge_index(torch.randint(300, (2, 4000)), 300), types_of(4000)
     x = torch.randn(300, 32, requires_grad=True)
     before = torch.get_num_threads()
@@ -288,5 +290,6 @@ def test_settings_are_checked():
     with pytest.raises(ConfigError, match="num_blocks must divide"):
         nn.RGCNConv(4, 6, 2, num_blocks=4)
     for name in ("num_relations", "num_bases", "num_blocks"):
+        settings: dict[str, Any] = {"in_channels": 4, "out_channels": 4, "num_relations": 2} | {name: 0}
         with pytest.raises(ConfigError, match=f"{name} must be at least 1, got 0"):
-            nn.RGCNConv(**({"in_channels": 4, "out_channels": 4, "num_relations": 2} | {name: 0}))
+            nn.RGCNConv(**settings)

@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "common/attention_inputs.h"
 #include "cpu/launch.h"
 
@@ -89,7 +91,8 @@ struct Inputs {
 
 Inputs inputs(const AttentionInputs& given) {
   const Tensor &q = given.q, &k = given.k, &v = given.v;
-  const bool single = v.scalar_type() != ScalarType::Double;
+  // Infinity times the zeros of the padding would be no zero.
+  const bool single = v.scalar_type() != ScalarType::Double && std::isfinite(given.parameter);
   Inputs in{given,
             q,
             k,

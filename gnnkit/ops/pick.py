@@ -30,7 +30,9 @@ def pick_gather(src: Tensor, index: Tensor) -> Tensor:
 
 def scatter_reference(src: Tensor, index: Tensor, dim_size: int) -> Tensor:
     """``out[index[s, f], f] += src[s, f]``; a negative index drops the element."""
-    rows = src.reshape(src.size(0), -1) if src.numel() else src.reshape(src.size(0), 0)
+    if src.numel() == 0:
+        return src.new_zeros((dim_size, *src.shape[1:]))
+    rows = src.reshape(src.size(0), -1)
     index = index.reshape(rows.shape)
     kept = torch.where(index < 0, 0, rows).to(_wide(src.dtype))
     out = kept.new_zeros((max(dim_size, 1), rows.size(1)))

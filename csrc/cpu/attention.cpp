@@ -102,8 +102,9 @@ Inputs inputs(const Tensor& rowptr, const Tensor& col, const OptionalTensor& edg
   STD_TORCH_CHECK(rowptr.dim() == 1 && rowptr.size(0) >= 1 && col.dim() == 1, "rowptr and col must be vectors");
   STD_TORCH_CHECK(rowptr.scalar_type() == col.scalar_type(), "rowptr and col must have one dtype");
   if (edge_id.has_value())
-    STD_TORCH_CHECK(edge_id->scalar_type() == col.scalar_type() && edge_id->size(0) == col.size(0),
-                    "edge_id must match col");
+    STD_TORCH_CHECK(
+        edge_id->dim() == 1 && edge_id->scalar_type() == col.scalar_type() && edge_id->size(0) == col.size(0),
+        "edge_id must match col");
   STD_TORCH_CHECK(q.dim() == 3 && k.dim() == 3 && v.dim() == 3, "q, k and v must have three dimensions");
   STD_TORCH_CHECK(q.scalar_type() == v.scalar_type() && k.scalar_type() == v.scalar_type(),
                   "q, k and v must have one dtype");
@@ -180,16 +181,21 @@ void by_type(const Inputs& in, const Visit& visit) {
   }
 }
 
+// Rows of the topology, whose positions point to `ends`.
 template <typename Run>
-void over_rows(const Inputs& in, const Run& run) {
+void over_rows(const Inputs& in, const Tensor& ends, const Run& run) {
   dispatch_index(in.col, [&](auto integer) {
-    parallel_over_rows(read<decltype(integer)>(in.rowptr), in.num_rows(), in.work(), run);
+    using I = decltype(integer);
+    const I* edge_id = in.bias.has_value() ? read<I>(in.edge_id) : nullptr;
+    const Adjacency<I> adjacency{read<I>(in.rowptr), in.num_rows(), read<I>(in.col), edge_id,
+                                 in.col.size(0),     ends.size(0)};
+    parallel_over_adjacency(adjacency, in.work(), run);
   });
 }
 
 // The kernels for padded heads exist in float32 only.
-#define GNNKIT_ATTENTION(kernel, in, args)              \
-  over_rows(in, [&](int64_t begin, int64_t end) {       \
+#define GNNKIT_ATTENTION(kernel, in, ends, args)        \
+  over_rows(in, ends, [&](int64_t begin, int64_t end) { \
     if constexpr (std::is_same_v<A, float>) {           \
       if ((in).layout.packed) {                         \
         GNNKIT_CALL(packed_##kernel, args, begin, end); \
@@ -216,7 +222,7 @@ std::tuple<Tensor, Tensor, Tensor> attention(const Tensor& rowptr, const Tensor&
       args.out = write<A>(out);
       args.peak = write<A>(peak);
       args.inverse = write<A>(inverse);
-      GNNKIT_ATTENTION(attention_rows, in, args);
+      GNNKIT_ATTENTION(attention_rows, in, in.k, args);
     });
   }
   return {in.result(out, in.width), in.statistic(peak), in.statistic(inverse)};
@@ -228,7 +234,7 @@ void check_statistics(const Inputs& in, int64_t num_dst, const Tensor& grad, std
                   "grad must match the result");
   for (const Tensor* value : statistics)
     STD_TORCH_CHECK(value->numel() == num_dst * in.heads &&
-                        (value->scalar_type() == ScalarType::Double) == (in.type == ScalarType::Double),
+                        value->scalar_type() == (in.type == ScalarType::Double ? in.type : ScalarType::Float),
                     "statistics must be [num_dst, H] in the dtype of accumulation");
 }
 
@@ -261,7 +267,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> attention_backward_dst(
       args.grad_q = write<A>(grad_q);
       args.grad_bias = grad_bias.numel() > 0 ? write<A>(grad_bias) : nullptr;
       args.grad_att = mixed ? write<A>(grad_att) : nullptr;
-      GNNKIT_ATTENTION(attention_dst_rows, in, args);
+      GNNKIT_ATTENTION(attention_dst_rows, in, in.k, args);
     });
   }
   if (mixed) grad_att = fit(grad_att, in.layout.heads, in.layout.score_width, in.heads, in.score_width);
@@ -307,7 +313,7 @@ std::tuple<Tensor, Tensor> attention_backward_src(const Tensor& t_rowptr, const 
       args.statistics = read<A>(joined);
       args.grad_k = write<A>(grad_k);
       args.grad_v = write<A>(grad_v);
-      GNNKIT_ATTENTION(attention_src_rows, in, args);
+      GNNKIT_ATTENTION(attention_src_rows, in, in.q, args);
     });
   }
   return {in.result(grad_k, in.score_width), in.result(grad_v, in.width)};

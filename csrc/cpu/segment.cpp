@@ -8,20 +8,27 @@ struct Segments {
   Tensor ptr;
   OptionalTensor perm;
   int64_t count;
+  int64_t positions;  // rows, or rows that the permutation lists
 };
 
 // Checks boundaries and permutation against the number of rows they address.
 Segments check_segments(const Tensor& ptr, const OptionalTensor& perm, int64_t num_rows) {
   STD_TORCH_CHECK(ptr.dim() == 1 && ptr.size(0) >= 1, "ptr must be a vector of at least one boundary");
-  Segments segments{dense(ptr), dense(perm), ptr.size(0) - 1};
+  STD_TORCH_CHECK(!perm.has_value() || (perm->dim() == 1 && perm->scalar_type() == ptr.scalar_type()),
+                  "perm must be a vector of the dtype of ptr");
   const int64_t positions = perm.has_value() ? perm->size(0) : num_rows;
-  STD_TORCH_CHECK(!perm.has_value() || perm->scalar_type() == ptr.scalar_type(), "perm must have the dtype of ptr");
+  const Segments segments{dense(ptr), dense(perm), ptr.size(0) - 1, positions};
   dispatch_index(segments.ptr, [&](auto integer) {
     using I = decltype(integer);
     check_boundaries(read<I>(segments.ptr), segments.count, positions);
     if (perm.has_value()) check_range(read<I>(segments.perm), positions, 0, num_rows);
   });
   return segments;
+}
+
+// Where a result has one row per position, every row must be written.
+void check_every_row(const OptionalTensor& perm, int64_t num_rows) {
+  STD_TORCH_CHECK(!perm.has_value() || perm->size(0) == num_rows, "perm must list every row once");
 }
 
 // A segment reduction is a sparse times dense product whose columns are the permutation.
@@ -32,7 +39,7 @@ SpmmArgs<T, I> reduction(const Segments& segments, const Tensor& src, const Tens
   args.col = read<I>(segments.perm);
   args.x = read<T>(src);
   args.out = write<T>(out);
-  args.num_edges = src.size(0);
+  args.num_edges = segments.positions;
   args.width = row_width(src);
   return args;
 }
@@ -89,8 +96,7 @@ Tensor segment_expand(const Tensor& src_in, const Tensor& ptr, const OptionalTen
   const Tensor src = dense(src_in);
   const Segments segments = check_segments(ptr, perm, num_rows);
   STD_TORCH_CHECK(src.size(0) == segments.count, "src must have one row per segment");
-  // Every row must be written: as many positions as rows.
-  STD_TORCH_CHECK(!perm.has_value() || perm->size(0) == num_rows, "perm must list every row once");
+  check_every_row(perm, num_rows);
   Tensor out = empty(with_rows(src, num_rows), src);
   if (out.numel() == 0) return out;
   dispatch(src, segments.ptr, [&](auto value, auto integer) {
@@ -107,6 +113,7 @@ Tensor segment_expand(const Tensor& src_in, const Tensor& ptr, const OptionalTen
 Tensor segment_softmax(const Tensor& src_in, const Tensor& ptr, const OptionalTensor& perm) {
   const Tensor src = dense(src_in);
   const Segments segments = check_segments(ptr, perm, src.size(0));
+  check_every_row(perm, src.size(0));
   Tensor out = empty(with_rows(src, src.size(0)), src);
   if (out.numel() == 0) return out;
   dispatch(src, segments.ptr, [&](auto value, auto integer) {
@@ -125,6 +132,7 @@ Tensor segment_softmax_backward(const Tensor& grad_in, const Tensor& weight_in, 
                   "grad and out must have one shape and dtype");
   const Tensor grad = dense(grad_in), weight = dense(weight_in);
   const Segments segments = check_segments(ptr, perm, weight.size(0));
+  check_every_row(perm, weight.size(0));
   Tensor out = empty(with_rows(weight, weight.size(0)), weight);
   if (out.numel() == 0) return out;
   dispatch(weight, segments.ptr, [&](auto value, auto integer) {

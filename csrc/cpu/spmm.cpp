@@ -32,11 +32,13 @@ void check_topology(const Tensor& rowptr, const Tensor& col, const OptionalTenso
   STD_TORCH_CHECK(rowptr.scalar_type() == col.scalar_type(), "rowptr and col must have one dtype");
   STD_TORCH_CHECK(x.dim() >= 1, "x must have at least one dimension");
   if (edge_id.has_value())
-    STD_TORCH_CHECK(edge_id->scalar_type() == col.scalar_type() && edge_id->size(0) == col.size(0),
-                    "edge_id must match col");
+    STD_TORCH_CHECK(
+        edge_id->dim() == 1 && edge_id->scalar_type() == col.scalar_type() && edge_id->size(0) == col.size(0),
+        "edge_id must match col");
   if (!weight.has_value()) return;
-  STD_TORCH_CHECK(weight->scalar_type() == x.scalar_type() && weight->size(0) == col.size(0) && weight->dim() <= 2,
-                  "weight must be [E] or [E, H] and of the dtype of x");
+  STD_TORCH_CHECK(weight->dim() == 1 || weight->dim() == 2, "weight must be [E] or [E, H]");
+  STD_TORCH_CHECK(weight->scalar_type() == x.scalar_type() && weight->size(0) == col.size(0),
+                  "weight must have one row per edge, of the dtype of x");
   STD_TORCH_CHECK(weight->dim() == 1 || (x.dim() >= 2 && x.size(1) == weight->size(1)),
                   "weight must fit the heads of x");
 }
@@ -55,8 +57,10 @@ Tensor spmm(const Tensor& rowptr_in, const Tensor& col_in, const OptionalTensor&
     using I = decltype(integer);
     SpmmArgs<T, I> args = arguments<T, I>(rowptr, col, edge_id, weight, x, out);
     args.mean = mean;
-    parallel_over_rows(args.rowptr, num_rows, args.width,
-                       [&](int64_t begin, int64_t end) { GNNKIT_CALL(spmm_rows, args, begin, end); });
+    const Adjacency<I> adjacency{args.rowptr,    num_rows, args.col, args.weight != nullptr ? args.edge_id : nullptr,
+                                 args.num_edges, x.size(0)};
+    parallel_over_adjacency(adjacency, args.width,
+                            [&](int64_t begin, int64_t end) { GNNKIT_CALL(spmm_rows, args, begin, end); });
   });
   return out;
 }
@@ -77,8 +81,10 @@ std::tuple<Tensor, Tensor> spmm_extremum(const Tensor& rowptr_in, const Tensor& 
     SpmmArgs<T, I> args = arguments<T, I>(rowptr, col, edge_id, weight, x, out);
     args.arg = write<I>(arg);
     args.largest = largest;
-    parallel_over_rows(args.rowptr, num_rows, args.width,
-                       [&](int64_t begin, int64_t end) { GNNKIT_CALL(spmm_extremum_rows, args, begin, end); });
+    const Adjacency<I> adjacency{args.rowptr,    num_rows, args.col, args.weight != nullptr ? args.edge_id : nullptr,
+                                 args.num_edges, x.size(0)};
+    parallel_over_adjacency(adjacency, args.width,
+                            [&](int64_t begin, int64_t end) { GNNKIT_CALL(spmm_extremum_rows, args, begin, end); });
   });
   return {out, arg};
 }
@@ -108,8 +114,9 @@ Tensor sddmm(const Tensor& rowptr_in, const Tensor& col_in, const OptionalTensor
     args.out = write<T>(out);
     args.width = row_width(a);
     args.heads = heads;
-    parallel_over_rows(args.rowptr, rowptr.size(0) - 1, args.width,
-                       [&](int64_t begin, int64_t end) { GNNKIT_CALL(sddmm_rows, args, begin, end); });
+    const Adjacency<I> adjacency{args.rowptr, rowptr.size(0) - 1, args.col, args.edge_id, num_edges, b.size(0)};
+    parallel_over_adjacency(adjacency, args.width,
+                            [&](int64_t begin, int64_t end) { GNNKIT_CALL(sddmm_rows, args, begin, end); });
   });
   return out;
 }

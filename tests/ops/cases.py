@@ -303,6 +303,7 @@ def _masked_spgemm(weighted: str) -> OpCase:
         call,
         _weights(weighted),
         lambda sample, a: _square(sample, a)[sample.dst, sample.dst[::-1]],
+    )
 
 
 def matmul_by(sample: Sample, a: Arrays) -> np.ndarray:

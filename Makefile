@@ -10,13 +10,22 @@ CMAKE ?= cmake
 CONFIGURE = $(CMAKE) -S . -DGNNKIT_TORCH_DIR="$$($(BIN)/python build_backend/torch_location.py)"
 JOBS ?= 2
 
-.PHONY: help demo test lint format bench bench-quick build cuda emulation clean
+# Test processes: one for each processor, or WORKERS=0 for none but pytest's own.
+WORKERS ?= auto
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+# One instruction set: compiling with sanitizers is slow, and all are made of the same sources.
+SANITIZE_ISA ?= avx2
+SANITIZE = $(BIN)/cmake -S . -DGNNKIT_SANITIZE=ON -DGNNKIT_ISAS=$(SANITIZE_ISA) \
+  -DGNNKIT_TORCH_DIR="$$($(BIN)/python build_backend/torch_location.py)"
+
+.PHONY: help demo test sanitize sanitize-emulation cuda emulation lint format bench bench-quick build clean
 
 help:
 	@echo "make demo    train three models on RingTransfer and show over-squashing (3 minutes)"
 	@echo "make test    run all tests"
 	@echo "make cuda    compile the CUDA kernels with nvcc; needs no GPU"
 	@echo "make emulation   compile them for the host, so that the tests can run them"
+	@echo "make sanitize    run the tests of the kernels under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make lint    ruff, pyright, clang-format"
 	@echo "make format  put sources into shape"
 	@echo "make bench   measure speed against peers and write benchmarks/results"
@@ -39,7 +48,20 @@ demo: build
 	$(BIN)/python -m benchmarks.demo
 
 test: build
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+# The run fails on a report, and unless the sanitizers report the mistakes of tests/sanitize/probe.cpp.
+sanitize: build
+	$(SANITIZE) -B build/sanitize
+	$(BIN)/cmake --build build/sanitize --target gnnkit_cpu gnnkit_probe --parallel 2
+	$(BIN)/python -m tests.sanitize.run build/sanitize/libgnnkit_cpu.so \
+	  --probe build/sanitize/libgnnkit_probe.so --workers $(WORKERS)
+
+sanitize-emulation: build
+	$(SANITIZE) -B build/sanitize-emulation -DGNNKIT_EMULATION=ON
+	$(BIN)/cmake --build build/sanitize-emulation --target gnnkit_emulated gnnkit_probe --parallel 2
+	$(BIN)/python -m tests.sanitize.run build/sanitize-emulation/libgnnkit_emulated.so \
+	  --probe build/sanitize-emulation/libgnnkit_probe.so --workers $(WORKERS)
 
 # The name of each symbol that torch must provide tells its namespace: those of at and c10 change between releases.
 cuda: $(VENV)/.torch

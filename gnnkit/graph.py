@@ -7,13 +7,14 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from gnnkit.errors import DeviceError, ShapeError
+from gnnkit.errors import DeviceError, IndexRangeError, ShapeError
 from gnnkit.ops._checks import (
     check_index,
     check_index_range,
     check_same_device,
     check_same_dtype,
     check_segments,
+    check_size,
     values_readable,
 )
 
@@ -49,15 +50,18 @@ class Graph:
         """Checks the topology. See the class."""
         check_index("rowptr", self.rowptr)
         check_index("col", self.col)
+        if self.edge_id is not None:
+            check_index("edge_id", self.edge_id)
         check_same_device(rowptr=self.rowptr, col=self.col, edge_id=self.edge_id)
         check_same_dtype(rowptr=self.rowptr, col=self.col, edge_id=self.edge_id)
+        check_size("num_src", self.num_src)
         check_segments(self.rowptr, self.col.size(0))
         check_index_range("col", self.col, self.num_src, "num_src")
         if self.edge_id is not None:
-            check_index("edge_id", self.edge_id)
             if self.edge_id.shape != self.col.shape:
                 raise ShapeError(f"edge_id must have one entry per edge, {self.num_edges}, got {len(self.edge_id)}")
             check_index_range("edge_id", self.edge_id, self.num_edges, "num_edges")
+            _check_each_once(self.edge_id)
 
     @staticmethod
     def from_edge_index(
@@ -180,7 +184,7 @@ class Graph:
         """
         try:
             target = torch.empty(0, device=device).device
-        except (RuntimeError, AssertionError) as error:
+        except (RuntimeError, AssertionError, TypeError) as error:
             raise DeviceError(f"cannot move a graph to device {device!r}: {error}") from error
         if target == self.device:
             return self
@@ -219,6 +223,14 @@ def _resolve_sizes(num_nodes: int | None, num_src: int | None, num_dst: int | No
             "the number of nodes must be given: num_nodes=..., or num_src=... and num_dst=... for a bipartite graph. "
             "It is not inferred from the largest index, since that would lose trailing isolated nodes"
         )
-    if num_src < 0 or num_dst < 0:
-        raise ShapeError(f"numbers of nodes must not be negative, got {num_src} sources and {num_dst} destinations")
-    return num_src, num_dst
+    return check_size("num_nodes or num_src", num_src), check_size("num_nodes or num_dst", num_dst)
+
+
+def _check_each_once(edge_id: Tensor) -> None:
+    """Raises IndexRangeError where an edge has no position: what is written by edge would then be left unwritten."""
+    if not values_readable(edge_id):
+        return
+    seen = torch.zeros(edge_id.size(0), dtype=torch.bool).index_fill(0, edge_id.long(), True)
+    if not bool(seen.all()):
+        missing = int((~seen).nonzero()[0])
+        raise IndexRangeError(f"edge_id must name every edge once, but edge {missing} has no position")

@@ -8,6 +8,19 @@ import pytest
 import pytest_socket
 import torch
 
+import gnnkit
+
+
+def pytest_sessionstart() -> None:
+    """Shares the processors between workers; ends a run that was to test one library but got another."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # One process per processor: tests of several threads set their number themselves.
+        torch.set_num_threads(1)
+    wanted = os.environ.get("GNNKIT_CPU_LIBRARY")
+    loaded = gnnkit.backend_info()["cpu"]["path"]
+    if wanted and loaded != str(Path(wanted)):
+        pytest.exit(f"GNNKIT_CPU_LIBRARY names {wanted}, but {loaded} is loaded", returncode=3)
+
 
 @pytest.fixture(autouse=True)
 def _no_network() -> Iterator[None]:

@@ -32,8 +32,9 @@ inline AttentionInputs attention_inputs(const Tensor& rowptr, const Tensor& col,
   STD_TORCH_CHECK(rowptr.dim() == 1 && rowptr.size(0) >= 1 && col.dim() == 1, "rowptr and col must be vectors");
   STD_TORCH_CHECK(rowptr.scalar_type() == col.scalar_type(), "rowptr and col must have one dtype");
   if (edge_id.has_value())
-    STD_TORCH_CHECK(edge_id->scalar_type() == col.scalar_type() && edge_id->size(0) == col.size(0),
-                    "edge_id must match col");
+    STD_TORCH_CHECK(
+        edge_id->dim() == 1 && edge_id->scalar_type() == col.scalar_type() && edge_id->size(0) == col.size(0),
+        "edge_id must match col");
   STD_TORCH_CHECK(q.dim() == 3 && k.dim() == 3 && v.dim() == 3, "q, k and v must have three dimensions");
   STD_TORCH_CHECK(q.scalar_type() == v.scalar_type() && k.scalar_type() == v.scalar_type(),
                   "q, k and v must have one dtype");
@@ -47,8 +48,8 @@ inline AttentionInputs attention_inputs(const Tensor& rowptr, const Tensor& col,
     STD_TORCH_CHECK(att.has_value() && att->scalar_type() == v.scalar_type() && att->numel() == q.size(1) * q.size(2),
                     "att must have one row per head");
   if (bias.has_value())
-    STD_TORCH_CHECK(bias->scalar_type() == v.scalar_type() && bias->size(0) == col.size(0) && bias->dim() <= 2 &&
-                        (bias->dim() == 1 || bias->size(1) == v.size(1)),
+    STD_TORCH_CHECK(bias->scalar_type() == v.scalar_type() && (bias->dim() == 1 || bias->dim() == 2) &&
+                        bias->size(0) == col.size(0) && (bias->dim() == 1 || bias->size(1) == v.size(1)),
                     "bias must be [E] or [E, H] and of the dtype of v");
   return all;
 }
@@ -85,9 +86,10 @@ inline void check_attention_statistics(const AttentionInputs& in, int64_t num_ds
   STD_TORCH_CHECK(grad.scalar_type() == in.v.scalar_type() && grad.numel() == num_dst * row_width(in.v),
                   "grad must match the result");
   for (const Tensor* value : statistics)
-    STD_TORCH_CHECK(value->numel() == num_dst * in.heads() &&
-                        (value->scalar_type() == ScalarType::Double) == (in.v.scalar_type() == ScalarType::Double),
-                    "statistics must be [num_dst, H] in the dtype of accumulation");
+    STD_TORCH_CHECK(
+        value->numel() == num_dst * in.heads() &&
+            value->scalar_type() == (in.v.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float),
+        "statistics must be [num_dst, H] in the dtype of accumulation");
 }
 
 }  // namespace gnnkit

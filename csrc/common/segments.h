@@ -15,8 +15,14 @@ struct Segments {
 
 inline Segments segments_of(const Tensor& ptr, const OptionalTensor& perm, int64_t num_rows) {
   STD_TORCH_CHECK(ptr.dim() == 1 && ptr.size(0) >= 1, "ptr must be a vector of at least one boundary");
-  STD_TORCH_CHECK(!perm.has_value() || perm->scalar_type() == ptr.scalar_type(), "perm must have the dtype of ptr");
+  STD_TORCH_CHECK(!perm.has_value() || (perm->dim() == 1 && perm->scalar_type() == ptr.scalar_type()),
+                  "perm must be a vector of the dtype of ptr");
   return {dense(ptr), dense(perm), ptr.size(0) - 1, perm.has_value() ? perm->size(0) : num_rows};
+}
+
+// Where a result has one row per position, every row must be written.
+inline void check_every_row(const OptionalTensor& perm, int64_t num_rows) {
+  STD_TORCH_CHECK(!perm.has_value() || perm->size(0) == num_rows, "perm must list every row once");
 }
 
 // A segment reduction is a sparse times dense product whose columns are the permutation.

@@ -34,11 +34,13 @@ inline void check_topology(const Tensor& rowptr, const Tensor& col, const Option
   STD_TORCH_CHECK(rowptr.scalar_type() == col.scalar_type(), "rowptr and col must have one dtype");
   STD_TORCH_CHECK(x.dim() >= 1, "x must have at least one dimension");
   if (edge_id.has_value())
-    STD_TORCH_CHECK(edge_id->scalar_type() == col.scalar_type() && edge_id->size(0) == col.size(0),
-                    "edge_id must match col");
+    STD_TORCH_CHECK(
+        edge_id->dim() == 1 && edge_id->scalar_type() == col.scalar_type() && edge_id->size(0) == col.size(0),
+        "edge_id must match col");
   if (!weight.has_value()) return;
-  STD_TORCH_CHECK(weight->scalar_type() == x.scalar_type() && weight->size(0) == col.size(0) && weight->dim() <= 2,
-                  "weight must be [E] or [E, H] and of the dtype of x");
+  STD_TORCH_CHECK(weight->dim() == 1 || weight->dim() == 2, "weight must be [E] or [E, H]");
+  STD_TORCH_CHECK(weight->scalar_type() == x.scalar_type() && weight->size(0) == col.size(0),
+                  "weight must have one row per edge, of the dtype of x");
   STD_TORCH_CHECK(weight->dim() == 1 || (x.dim() >= 2 && x.size(1) == weight->size(1)),
                   "weight must fit the heads of x");
 }

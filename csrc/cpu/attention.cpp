@@ -148,16 +148,22 @@ void by_type(const Inputs& in, const Visit& visit) {
   }
 }
 
+// Rows of the topology, whose positions point to `ends`.
 template <typename Run>
-void over_rows(const Inputs& in, const Run& run) {
-  dispatch_index(in.given.col, [&](auto integer) {
-    parallel_over_rows(read<decltype(integer)>(in.given.rowptr), in.num_rows(), in.work(), run);
+void over_rows(const Inputs& in, const Tensor& ends, const Run& run) {
+  const AttentionInputs& given = in.given;
+  dispatch_index(given.col, [&](auto integer) {
+    using I = decltype(integer);
+    const I* edge_id = given.bias.has_value() ? read<I>(given.edge_id) : nullptr;
+    const Adjacency<I> adjacency{read<I>(given.rowptr), in.num_rows(), read<I>(given.col), edge_id,
+                                 given.col.size(0),     ends.size(0)};
+    parallel_over_adjacency(adjacency, in.work(), run);
   });
 }
 
 // The kernels for padded heads exist in float32 only.
-#define GNNKIT_ATTENTION(kernel, in, args)              \
-  over_rows(in, [&](int64_t begin, int64_t end) {       \
+#define GNNKIT_ATTENTION(kernel, in, ends, args)        \
+  over_rows(in, ends, [&](int64_t begin, int64_t end) { \
     if constexpr (std::is_same_v<A, float>) {           \
       if ((in).layout.packed) {                         \
         GNNKIT_CALL(packed_##kernel, args, begin, end); \
@@ -184,7 +190,7 @@ std::tuple<Tensor, Tensor, Tensor> attention(const Tensor& rowptr, const Tensor&
       args.out = write<A>(out);
       args.peak = write<A>(peak);
       args.inverse = write<A>(inverse);
-      GNNKIT_ATTENTION(attention_rows, in, args);
+      GNNKIT_ATTENTION(attention_rows, in, in.k, args);
     });
   }
   return {in.result(out, in.width), in.statistic(peak), in.statistic(inverse)};
@@ -219,7 +225,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> attention_backward_dst(
       args.grad_q = write<A>(grad_q);
       args.grad_bias = grad_bias.numel() > 0 ? write<A>(grad_bias) : nullptr;
       args.grad_att = mixed ? write<A>(grad_att) : nullptr;
-      GNNKIT_ATTENTION(attention_dst_rows, in, args);
+      GNNKIT_ATTENTION(attention_dst_rows, in, in.k, args);
     });
   }
   if (mixed) grad_att = fit(grad_att, in.layout.heads, in.layout.score_width, in.heads, in.score_width);
@@ -265,7 +271,7 @@ std::tuple<Tensor, Tensor> attention_backward_src(const Tensor& t_rowptr, const 
       args.statistics = read<A>(joined);
       args.grad_k = write<A>(grad_k);
       args.grad_v = write<A>(grad_v);
-      GNNKIT_ATTENTION(attention_src_rows, in, args);
+      GNNKIT_ATTENTION(attention_src_rows, in, in.q, args);
     });
   }
   return {in.result(grad_k, in.score_width), in.result(grad_v, in.width)};

@@ -39,8 +39,9 @@ Inputs inputs(const Tensor& rowptr, const Tensor& col, const OptionalTensor& edg
   STD_TORCH_CHECK(rowptr.dim() == 1 && rowptr.size(0) >= 1 && col.dim() == 1, "rowptr and col must be vectors");
   STD_TORCH_CHECK(rowptr.scalar_type() == col.scalar_type(), "rowptr and col must have one dtype");
   if (edge_id.has_value())
-    STD_TORCH_CHECK(edge_id->scalar_type() == col.scalar_type() && edge_id->size(0) == col.size(0),
-                    "edge_id must match col");
+    STD_TORCH_CHECK(
+        edge_id->dim() == 1 && edge_id->scalar_type() == col.scalar_type() && edge_id->size(0) == col.size(0),
+        "edge_id must match col");
   STD_TORCH_CHECK(sample.dim() == 2, "features must be [N, F]");
   return {dense(rowptr), dense(col), dense(edge_id), dense(sample)};
 }
@@ -57,10 +58,14 @@ GateArgs<T> arguments(const Inputs& in) {
   return args;
 }
 
+// Rows of the topology, whose positions point to the rows of `sample`.
 template <typename Run>
 void over_rows(const Inputs& in, const Run& run) {
   dispatch_index(in.col, [&](auto integer) {
-    parallel_over_rows(read<decltype(integer)>(in.rowptr), in.num_rows(), in.width() * 8, run);
+    using I = decltype(integer);
+    const Adjacency<I> adjacency{read<I>(in.rowptr),  in.num_rows(),  read<I>(in.col),
+                                 read<I>(in.edge_id), in.num_edges(), in.sample.size(0)};
+    parallel_over_adjacency(adjacency, in.width() * 8, run);
   });
 }
 

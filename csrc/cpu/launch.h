@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <limits>
+#include <type_traits>
 
 #include "common/dispatch.h"
 #include "cpu/kernels.h"
@@ -48,7 +50,7 @@ void parallel_over_rows(const I* rowptr, int64_t num_rows, int64_t width, const 
     int64_t high = num_rows;
     while (low < high) {
       const int64_t middle = low + (high - low) / 2;
-      if (static_cast<int64_t>(rowptr[middle]) + middle < target) {
+      if (static_cast<int64_t>(rowptr[middle]) < target - middle) {
         low = middle + 1;
       } else {
         high = middle;
@@ -61,6 +63,64 @@ void parallel_over_rows(const I* rowptr, int64_t num_rows, int64_t width, const 
     const int64_t end = chunk + 1 == chunks ? num_rows : boundary(chunk + 1);
     if (begin < end) run(begin, end);
   });
+}
+
+// Rows whose positions point to rows of another tensor, and, where edge_id is not null, to the edges.
+template <typename I>
+struct Adjacency {
+  const I* rowptr;
+  int64_t num_rows;
+  const I* col;
+  const I* edge_id;
+  int64_t num_edges;
+  int64_t num_cols;
+};
+
+// Whether all of index[begin, end) lie in [0, size). A sign bit tells: it vectorises on every instruction set.
+template <typename I>
+bool all_inside(const I* index, int64_t begin, int64_t end, int64_t size) {
+  using Unsigned = std::make_unsigned_t<I>;
+  const Unsigned last = static_cast<Unsigned>(std::min<int64_t>(size, std::numeric_limits<I>::max()) - 1);
+  Unsigned signs = 0;
+  for (int64_t i = begin; i < end; ++i) {
+    const Unsigned value = static_cast<Unsigned>(index[i]);
+    signs |= value | (last - value);
+  }
+  return signs >> (sizeof(I) * 8 - 1) == 0;
+}
+
+template <typename I>
+bool rows_inside(const Adjacency<I>& adjacency, int64_t begin, int64_t end) {
+  const I* rowptr = adjacency.rowptr;
+  if (rowptr[begin] < 0 || rowptr[end] > adjacency.num_edges) return false;
+  bool sorted = true;
+  for (int64_t row = begin; row < end; ++row) sorted &= rowptr[row] <= rowptr[row + 1];
+  if (!sorted) return false;
+  // Kernels look this many positions ahead.
+  constexpr int64_t kAhead = 32;
+  const int64_t stop = std::min<int64_t>(adjacency.num_edges, rowptr[end] + int64_t{kAhead});
+  return all_inside(adjacency.col, rowptr[begin], stop, adjacency.num_cols) &&
+         (adjacency.edge_id == nullptr || all_inside(adjacency.edge_id, rowptr[begin], stop, adjacency.num_edges));
+}
+
+// parallel_over_rows for a topology that may be wrong: a traced call cannot read it in Python, and a graph's tensors
+// can be changed after it was made. Each range is checked right before it runs, so that the kernel finds it in the
+// cache.
+template <typename I, typename Run>
+void parallel_over_adjacency(const Adjacency<I>& adjacency, int64_t width, const Run& run) {
+  const char* message =
+      "the topology of the graph is not valid: row boundaries must not decrease and must run from 0 to "
+      "the number of edges, sources and edges must lie in their range";
+  STD_TORCH_CHECK(adjacency.rowptr[0] == 0 && adjacency.rowptr[adjacency.num_rows] == adjacency.num_edges, message);
+  std::atomic<bool> valid{true};
+  parallel_over_rows(adjacency.rowptr, adjacency.num_rows, width, [&](int64_t begin, int64_t end) {
+    if (rows_inside(adjacency, begin, end)) {
+      run(begin, end);
+    } else {
+      valid = false;
+    }
+  });
+  STD_TORCH_CHECK(valid, message);
 }
 
 // Segment boundaries come straight from callers, and under torch.compile Python cannot read them: checked here too.

@@ -57,8 +57,7 @@ Tensor segment_expand(const Tensor& src_in, const Tensor& ptr, const OptionalTen
   const Tensor src = dense(src_in);
   const Segments segments = check_segments(ptr, perm, num_rows);
   STD_TORCH_CHECK(src.size(0) == segments.count, "src must have one row per segment");
-  // Every row must be written: as many positions as rows.
-  STD_TORCH_CHECK(!perm.has_value() || perm->size(0) == num_rows, "perm must list every row once");
+  check_every_row(perm, num_rows);
   Tensor out = empty(with_rows(src, num_rows), src);
   if (out.numel() == 0) return out;
   dispatch(src, segments.ptr, [&](auto value, auto integer) {
@@ -75,6 +74,7 @@ Tensor segment_expand(const Tensor& src_in, const Tensor& ptr, const OptionalTen
 Tensor segment_softmax(const Tensor& src_in, const Tensor& ptr, const OptionalTensor& perm) {
   const Tensor src = dense(src_in);
   const Segments segments = check_segments(ptr, perm, src.size(0));
+  check_every_row(perm, src.size(0));
   Tensor out = empty(with_rows(src, src.size(0)), src);
   if (out.numel() == 0) return out;
   dispatch(src, segments.ptr, [&](auto value, auto integer) {
@@ -93,6 +93,7 @@ Tensor segment_softmax_backward(const Tensor& grad_in, const Tensor& weight_in, 
                   "grad and out must have one shape and dtype");
   const Tensor grad = dense(grad_in), weight = dense(weight_in);
   const Segments segments = check_segments(ptr, perm, weight.size(0));
+  check_every_row(perm, weight.size(0));
   Tensor out = empty(with_rows(weight, weight.size(0)), weight);
   if (out.numel() == 0) return out;
   dispatch(weight, segments.ptr, [&](auto value, auto integer) {

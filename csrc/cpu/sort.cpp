@@ -52,7 +52,10 @@ void counting_sort(const I* index, int64_t count, int64_t dim_size, I* ptr, I* p
 }
 
 std::tuple<Tensor, Tensor> sort_index(const Tensor& index_in, int64_t dim_size) {
-  STD_TORCH_CHECK(index_in.dim() == 1 && dim_size >= 0, "index must be a vector, dim_size not negative");
+  STD_TORCH_CHECK(index_in.dim() == 1 && dim_size >= 0 && dim_size < INT64_MAX,
+                  "index must be a vector, dim_size not negative");
+  STD_TORCH_CHECK(index_in.scalar_type() != ScalarType::Int || index_in.size(0) <= INT32_MAX,
+                  "positions of so many entries need int64");
   const Tensor index = dense(index_in);
   const int64_t count = index.size(0);
   Tensor ptr = empty({dim_size + 1}, index);

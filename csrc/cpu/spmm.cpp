@@ -19,8 +19,10 @@ Tensor spmm(const Tensor& rowptr_in, const Tensor& col_in, const OptionalTensor&
     using I = decltype(integer);
     SpmmArgs<T, I> args = spmm_arguments<T, I>(rowptr, col, edge_id, weight, x, out);
     args.mean = mean;
-    parallel_over_rows(args.rowptr, num_rows, args.width,
-                       [&](int64_t begin, int64_t end) { GNNKIT_CALL(spmm_rows, args, begin, end); });
+    const Adjacency<I> adjacency{args.rowptr,    num_rows, args.col, args.weight != nullptr ? args.edge_id : nullptr,
+                                 args.num_edges, x.size(0)};
+    parallel_over_adjacency(adjacency, args.width,
+                            [&](int64_t begin, int64_t end) { GNNKIT_CALL(spmm_rows, args, begin, end); });
   });
   return out;
 }
@@ -41,8 +43,10 @@ std::tuple<Tensor, Tensor> spmm_extremum(const Tensor& rowptr_in, const Tensor& 
     SpmmArgs<T, I> args = spmm_arguments<T, I>(rowptr, col, edge_id, weight, x, out);
     args.arg = write<I>(arg);
     args.largest = largest;
-    parallel_over_rows(args.rowptr, num_rows, args.width,
-                       [&](int64_t begin, int64_t end) { GNNKIT_CALL(spmm_extremum_rows, args, begin, end); });
+    const Adjacency<I> adjacency{args.rowptr,    num_rows, args.col, args.weight != nullptr ? args.edge_id : nullptr,
+                                 args.num_edges, x.size(0)};
+    parallel_over_adjacency(adjacency, args.width,
+                            [&](int64_t begin, int64_t end) { GNNKIT_CALL(spmm_extremum_rows, args, begin, end); });
   });
   return {out, arg};
 }
@@ -69,8 +73,9 @@ Tensor sddmm(const Tensor& rowptr_in, const Tensor& col_in, const OptionalTensor
     args.out = write<T>(out);
     args.width = row_width(a);
     args.heads = heads;
-    parallel_over_rows(args.rowptr, rowptr.size(0) - 1, args.width,
-                       [&](int64_t begin, int64_t end) { GNNKIT_CALL(sddmm_rows, args, begin, end); });
+    const Adjacency<I> adjacency{args.rowptr, rowptr.size(0) - 1, args.col, args.edge_id, num_edges, b.size(0)};
+    parallel_over_adjacency(adjacency, args.width,
+                            [&](int64_t begin, int64_t end) { GNNKIT_CALL(sddmm_rows, args, begin, end); });
   });
   return out;
 }

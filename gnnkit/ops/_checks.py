@@ -2,15 +2,21 @@
 
 Shapes, dtypes and devices are checked always. Values are checked outside of ``torch.compile`` and on the CPU only,
 where reading them costs no synchronisation; the CPU kernels repeat these checks, so that no call reads out of bounds.
+Nothing else may be assumed of an argument: each check stands on its own whatever it is given.
 """
+
+import operator
 
 import torch
 from torch import Tensor
 
-from gnnkit.errors import DeviceError, DtypeError, IndexRangeError, ShapeError
+from gnnkit.errors import ConfigError, DeviceError, DtypeError, IndexRangeError, ShapeError
 
 FLOAT_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 INDEX_DTYPES = (torch.int32, torch.int64)
+_INT32_MAX = 2**31 - 1
+# One more boundary than this must still be a size.
+_LARGEST_SIZE = 2**63 - 2
 
 
 def describe(tensor: Tensor) -> str:
@@ -19,9 +25,55 @@ def describe(tensor: Tensor) -> str:
 
 
 def check_tensor(name: str, value: object) -> None:
-    """Raises DtypeError where ``value`` is not a tensor."""
+    """Raises DtypeError where ``value`` is not a dense tensor."""
     if not isinstance(value, Tensor):
         raise DtypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}; convert it with torch.as_tensor")
+    if value.layout != torch.strided or value.is_nested:
+        kind = "nested" if value.is_nested else f"of layout {value.layout}"
+        raise DtypeError(f"{name} must be a dense tensor, got one that is {kind}; convert it with {name}.to_dense()")
+
+
+def check_graphs(**graphs: object) -> None:
+    """Raises DtypeError where an argument is not a graph."""
+    from gnnkit.graph import Graph  # that module needs this one
+
+    for name, graph in graphs.items():
+        if not isinstance(graph, Graph):
+            raise DtypeError(
+                f"{name} must be a gnnkit.Graph, got {type(graph).__name__}; make one with Graph.from_edge_index"
+            )
+
+
+def check_integer(name: str, value: object) -> int:
+    """``value`` as an int, also while traced; raises ShapeError where it is none."""
+    if isinstance(value, (int, torch.SymInt)):
+        return value  # type: ignore[return-value]
+    if isinstance(value, Tensor) or not hasattr(value, "__index__"):
+        raise ShapeError(f"{name} must be an integer, got {type(value).__name__}; convert it with int(...)")
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError as error:  # an array of several
+        raise ShapeError(f"{name} must be an integer: {error}") from error
+
+
+def check_size(name: str, value: object) -> int:
+    """``value`` as an int that is not negative; raises ShapeError where it is none."""
+    size = check_integer(name, value)
+    if size < 0:
+        raise ShapeError(f"{name} must not be negative, got {size}")
+    if size > _LARGEST_SIZE:
+        raise ShapeError(f"{name} must fit in 64 bits, got {size}")
+    return size
+
+
+def check_number(name: str, value: object) -> float:
+    """``value`` as a float; raises ConfigError where it is no real number."""
+    if isinstance(value, Tensor) or not hasattr(value, "__float__"):
+        raise ConfigError(f"{name} must be a real number, got {type(value).__name__}; convert it with float(...)")
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (OverflowError, TypeError, ValueError) as error:
+        raise ConfigError(f"{name} must be a real number: {error}") from error
 
 
 def check_float(name: str, value: Tensor) -> None:
@@ -40,6 +92,8 @@ def check_index(name: str, value: Tensor, *, dim: int = 1) -> None:
         raise DtypeError(f"{name} must be int32 or int64, got {describe(value)}; convert it with {name}.long()")
     if value.dim() != dim:
         raise ShapeError(f"{name} must have {dim} dimension(s), got {describe(value)}")
+    if value.dtype == torch.int32 and value.size(-1) > _INT32_MAX:
+        raise ShapeError(f"{name} has too many entries for int32 positions, got {describe(value)}; use int64")
 
 
 def check_same_device(**tensors: Tensor | None) -> None:
@@ -90,7 +144,8 @@ def check_index_range(name: str, index: Tensor, size: int, what: str) -> None:
     low, high = (int(bound) for bound in index.aminmax())
     if low >= 0 and high < size:
         return
-    where = int(((index < 0) | (index >= size)).nonzero()[0, 0])
+    # A size may lie outside of what int32 can be compared with.
+    where = int(((index < 0) | (index.long() >= size)).nonzero()[0, 0])
     valid = f"[0, {size - 1}]" if size > 0 else "empty"
     raise IndexRangeError(
         f"{name} must lie in {valid} for {what} = {size}, got values in [{low}, {high}]; "
@@ -98,7 +153,12 @@ def check_index_range(name: str, index: Tensor, size: int, what: str) -> None:
     )
 
 
-def check_reduce(reduce: str, allowed: tuple[str, ...] = ("sum", "mean", "min", "max")) -> None:
+def check_reduce(reduce: object, allowed: tuple[str, ...] = ("sum", "mean", "min", "max")) -> None:
     """Raises ShapeError where ``reduce`` names no known reduction."""
-    if reduce not in allowed:
-        raise ShapeError(f"reduce must be one of {', '.join(allowed)}, got {reduce!r}")
+    check_choice("reduce", reduce, allowed)
+
+
+def check_choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    """Raises ShapeError where ``value`` is none of the names allowed."""
+    if not isinstance(value, str) or value not in allowed:
+        raise ShapeError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gnnkit.errors import ShapeError
 from gnnkit.ops._attention_reference import backward_dst_reference, backward_src_reference, reference
-from gnnkit.ops._checks import check_float, check_same_device, check_same_dtype
+from gnnkit.ops._checks import check_float, check_graphs, check_number, check_same_device, check_same_dtype
 from gnnkit.ops._library import define
 from gnnkit.ops.edges import check_rows
 from gnnkit.ops.segment import wide_dtype
@@ -43,6 +43,7 @@ def attend(
 
     Raises:
         ShapeError: If shapes, dtypes or devices do not fit together.
+        ConfigError: If a parameter is no real number.
 
     Determinism: bitwise, forward and backward, for any number of threads.
     Complexity: ``O(E H (D + F))`` time. Saves the arguments, the result, and two numbers per destination and head; the
@@ -51,7 +52,7 @@ def attend(
     _check(graph, q, k, v, bias, ("q", "k", "v"))
     if q.shape[2:] != k.shape[2:]:
         raise ShapeError(f"q and k must have rows of one shape, [H, D], got {tuple(q.shape)} and {tuple(k.shape)}")
-    factor = float(max(q.size(2), 1)) ** -0.5 if scale is None else float(scale)
+    factor = float(max(q.size(2), 1)) ** -0.5 if scale is None else check_number("scale", scale)
     return _attention(graph, q, k, v, None, bias, "product", factor)
 
 
@@ -79,17 +80,19 @@ def gat(
 
     Raises:
         ShapeError: If shapes, dtypes or devices do not fit together.
+        ConfigError: If a parameter is no real number.
 
     Determinism: bitwise, forward and backward, for any number of threads.
     Complexity: ``O(E H F)`` time; memory as for :func:`attend`.
     """
+    check_graphs(graph=graph)
     for name, value in (("a_dst", a_dst), ("a_src", a_src)):
         check_float(name, value)
         if value.dim() != 2:
             raise ShapeError(f"{name} must be [N, H], one number per node and head, got {tuple(value.shape)}")
     q, k = a_dst.unsqueeze(-1), a_src.unsqueeze(-1)
     _check(graph, q, k, v, bias, ("a_dst", "a_src", "v"))
-    return _attention(graph, q, k, v, None, bias, "sum", float(negative_slope))
+    return _attention(graph, q, k, v, None, bias, "sum", check_number("negative_slope", negative_slope))
 
 
 def gatv2(
@@ -122,6 +125,7 @@ def gatv2(
 
     Raises:
         ShapeError: If shapes, dtypes or devices do not fit together.
+        ConfigError: If a parameter is no real number.
 
     Determinism: bitwise, forward and backward, for any number of threads.
     Complexity: ``O(E H F)`` time; memory as for :func:`attend`, and ``O(num_dst H F)`` for the gradient to ``att``.
@@ -135,10 +139,11 @@ def gatv2(
             f"x_dst, x_src and att must be [num_dst, H, F], [num_src, H, F] and [H, F], got {tuple(x_dst.shape)}, "
             f"{tuple(x_src.shape)} and {tuple(att.shape)}"
         )
-    return _attention(graph, x_dst, x_src, x_src, att, bias, "mixed", float(negative_slope))
+    return _attention(graph, x_dst, x_src, x_src, att, bias, "mixed", check_number("negative_slope", negative_slope))
 
 
 def _check(graph: "Graph", q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, names: tuple[str, str, str]) -> None:
+    check_graphs(graph=graph)
     given = dict(zip(names, (q, k, v), strict=True)) | ({} if bias is None else {"bias": bias})
     for name, value in given.items():
         check_float(name, value)

@@ -7,7 +7,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from gnnkit.errors import ConfigError, ShapeError
-from gnnkit.ops._checks import check_float, check_same_device, check_same_dtype, check_tensor
+from gnnkit.ops._checks import (
+    check_float,
+    check_integer,
+    check_number,
+    check_same_device,
+    check_same_dtype,
+    check_tensor,
+)
 from gnnkit.ops._library import define
 from gnnkit.ops.segment import wide_dtype
 
@@ -40,7 +47,7 @@ def dropout_epilogue(
         Of the shape of ``x``. Differentiable once in ``x``, ``bias`` and ``residual``.
 
     Raises:
-        ShapeError: If shapes, dtypes or devices do not fit together.
+        ShapeError: If shapes, dtypes or devices do not fit together, or ``seed`` is no integer.
         ConfigError: If ``p`` lies outside of ``[0, 1]`` or ``act`` is unknown.
 
     Determinism: bitwise, for any number of threads. The mask depends on the seed and an element's position alone
@@ -50,8 +57,9 @@ def dropout_epilogue(
     """
     check_float("x", x)
     act = "none" if act is None else act
-    if act not in _ACTIVATIONS:
+    if not isinstance(act, str) or act not in _ACTIVATIONS:
         raise ConfigError(f"act must be one of {', '.join(_ACTIVATIONS)}, got {act!r}")
+    p = check_number("p", p)
     if not 0.0 <= p <= 1.0:
         raise ConfigError(f"p must be a probability in [0, 1], got {p}")
     for name, value in (("bias", bias), ("residual", residual)):
@@ -72,8 +80,9 @@ def dropout_epilogue(
 def _as_key(seed: int | Tensor, device: torch.device) -> Tensor:
     if not isinstance(seed, Tensor):
         # A key is 64 bits: a Python integer of any size is taken modulo 2^64.
-        wrapped = (seed + 2**63) % 2**64 - 2**63
+        wrapped = (check_integer("seed", seed) + 2**63) % 2**64 - 2**63
         return torch.full((1,), wrapped, dtype=torch.int64, device=device)
+    check_tensor("seed", seed)
     if seed.dtype != torch.int64 or seed.numel() != 1:
         raise ShapeError(f"seed must be an int or an int64 tensor of one element, got {seed.dtype} {tuple(seed.shape)}")
     return seed

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gnnkit.errors import ShapeError
-from gnnkit.ops._checks import check_float, check_reduce, check_same_device
+from gnnkit.ops._checks import check_choice, check_float, check_graphs, check_reduce, check_same_device
 from gnnkit.ops.segment import reduce_rows
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def gather(graph: "Graph", x: Tensor, end: Literal["src", "dst"]) -> Tensor:
     Determinism: bitwise; the gradient is a segment sum over the edges of a node, not an atomic addition.
     Complexity: ``O(E F)`` time and memory.
     """
-    if end not in ("src", "dst"):
-        raise ShapeError(f'end must be "src" or "dst", got {end!r}')
+    check_graphs(graph=graph)
+    check_choice("end", end, ("src", "dst"))
     check_float("x", x)
     check_same_device(x=x, graph=graph.col)
     by_end = graph if end == "dst" else graph.transpose()
@@ -56,6 +56,7 @@ def aggregate(graph: "Graph", messages: Tensor, reduce: str = "sum") -> Tensor:
     Determinism: bitwise, for any number of threads.
     Complexity: ``O(E F)`` time, no temporary.
     """
+    check_graphs(graph=graph)
     check_float("messages", messages)
     check_reduce(reduce)
     check_same_device(messages=messages, graph=graph.col)

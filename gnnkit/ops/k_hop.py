@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from gnnkit.errors import ConfigError
+from gnnkit.ops._checks import check_graphs, check_integer
 from gnnkit.ops._library import define
-from gnnkit.ops.spgemm import check_graphs
 
 if TYPE_CHECKING:
     from gnnkit.graph import Graph
@@ -39,6 +39,7 @@ def k_hop(graph: "Graph", k: int) -> tuple["Graph", Tensor]:
     and two numbers per node and thread. :math:`E'` approaches :math:`N^2` as ``k`` approaches the diameter.
     """
     check_graphs(graph=graph)
+    k = check_integer("k", k)
     if k < 1:
         raise ConfigError(f"k must be at least 1, got {k}")
     num_nodes = graph.num_nodes

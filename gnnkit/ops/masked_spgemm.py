@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from gnnkit.errors import ShapeError
-from gnnkit.ops._checks import check_same_device, check_same_dtype
+from gnnkit.ops._checks import check_graphs, check_same_device, check_same_dtype
 from gnnkit.ops._library import define
 from gnnkit.ops.segment import segment_of_row
-from gnnkit.ops.spgemm import FACTORS, by_position, check_factors, check_graphs, factor_gradients, one_weight, terms
+from gnnkit.ops.spgemm import FACTORS, by_position, check_factors, factor_gradients, one_weight, terms
 from gnnkit.ops.spmm import topology
 
 if TYPE_CHECKING:

@@ -4,7 +4,14 @@ import torch
 from torch import Tensor
 
 from gnnkit.errors import ShapeError
-from gnnkit.ops._checks import check_float, check_index, check_index_range, check_reduce, check_same_device
+from gnnkit.ops._checks import (
+    check_float,
+    check_index,
+    check_index_range,
+    check_reduce,
+    check_same_device,
+    check_size,
+)
 from gnnkit.ops.segment import reduce_rows
 
 
@@ -31,8 +38,7 @@ def scatter(src: Tensor, index: Tensor, dim_size: int, reduce: str = "sum") -> T
     check_index("index", index)
     if src.dim() == 0 or src.size(0) != index.size(0):
         raise ShapeError(f"src must have one row per index, {index.size(0)}, got shape {tuple(src.shape)}")
-    if dim_size < 0:
-        raise ShapeError(f"dim_size must not be negative, got {dim_size}")
+    dim_size = check_size("dim_size", dim_size)
     check_reduce(reduce)
     check_same_device(src=src, index=index)
     check_index_range("index", index, dim_size, "dim_size")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gnnkit.errors import ShapeError
-from gnnkit.ops._checks import check_float, check_same_device, check_same_dtype, check_segments
+from gnnkit.ops._checks import check_float, check_index, check_same_device, check_same_dtype, check_segments
 from gnnkit.ops._library import define
 
 
@@ -35,6 +35,7 @@ def segment_matmul(x: Tensor, ptr: Tensor, weight: Tensor) -> Tensor:
     """
     check_float("x", x)
     check_float("weight", weight)
+    check_index("ptr", ptr)
     check_same_dtype(x=x, weight=weight)
     check_same_device(x=x, ptr=ptr, weight=weight)
     if x.dim() != 2 or weight.dim() != 3 or x.size(1) != weight.size(1):

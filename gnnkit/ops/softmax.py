@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gnnkit.errors import ShapeError
-from gnnkit.ops._checks import check_float, check_same_device, check_segments
+from gnnkit.ops._checks import check_float, check_graphs, check_same_device, check_segments
 from gnnkit.ops._library import define
 from gnnkit.ops.edges import check_rows
 from gnnkit.ops.segment import expand_reference, extremum_reference, sum_reference, wide_dtype
@@ -58,6 +58,7 @@ def edge_softmax(graph: "Graph", score: Tensor) -> Tensor:
     Determinism: bitwise, for any number of threads.
     Complexity: ``O(E H)`` time, no temporary.
     """
+    check_graphs(graph=graph)
     check_float("score", score)
     check_same_device(score=score, graph=graph.col)
     check_rows("score", score, graph.num_edges, "num_edges")

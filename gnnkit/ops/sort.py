@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gnnkit.ops._checks import check_index, check_index_range
+from gnnkit.ops._checks import check_index, check_index_range, check_size
 from gnnkit.ops._library import define
 
 
@@ -19,13 +19,14 @@ def sort_index(index: Tensor, dim_size: int) -> tuple[Tensor, Tensor]:
         ascending order, are ``perm[ptr[s]:ptr[s + 1]]``.
 
     Raises:
-        DtypeError, ShapeError: If ``index`` is not a vector of integers.
+        DtypeError, ShapeError: If ``index`` is not a vector of integers, or ``dim_size`` is negative or no integer.
         IndexRangeError: If a value lies outside of ``[0, dim_size)``.
 
     Determinism: bitwise; a stable sort has one result.
     Complexity: ``O(E + S)`` time and memory.
     """
     check_index("index", index)
+    dim_size = check_size("dim_size", dim_size)
     check_index_range("index", index, dim_size, "dim_size")
     return torch.ops.gnnkit.sort_index(index, dim_size)
 

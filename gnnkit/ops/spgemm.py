@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 from torch import Tensor
 
-from gnnkit.errors import DtypeError, ShapeError
-from gnnkit.ops._checks import check_float, check_same_device, check_same_dtype, describe
+from gnnkit.errors import ShapeError
+from gnnkit.ops._checks import check_float, check_graphs, check_same_device, check_same_dtype, describe
 from gnnkit.ops._library import define
 from gnnkit.ops.edges import check_rows
 from gnnkit.ops.segment import segment_of_row, wide_dtype
@@ -81,25 +81,14 @@ def check_factors(a: "Graph", b: "Graph", a_weight: Tensor | None, b_weight: Ten
             f"the sources of a must be the destinations of b, got a.num_src = {a.num_src} and b.num_dst = {b.num_dst}"
         )
     check_same_dtype(a=a.col, b=b.col)
-    check_same_device(a=a.col, b=b.col, a_weight=a_weight, b_weight=b_weight)
-    check_same_dtype(a_weight=a_weight, b_weight=b_weight)
     for name, graph, weight in (("a_weight", a, a_weight), ("b_weight", b, b_weight)):
         if weight is not None:
             check_float(name, weight)
             check_rows(name, weight, graph.num_edges, "num_edges")
             if weight.dim() != 1:
                 raise ShapeError(f"{name} must be one number per edge, [E], got {describe(weight)}")
-
-
-def check_graphs(**graphs: object) -> None:
-    """Raises DtypeError where an argument is not a graph."""
-    from gnnkit.graph import Graph
-
-    for name, graph in graphs.items():
-        if not isinstance(graph, Graph):
-            raise DtypeError(
-                f"{name} must be a gnnkit.Graph, got {type(graph).__name__}; make one with Graph.from_edge_index"
-            )
+    check_same_device(a=a.col, b=b.col, a_weight=a_weight, b_weight=b_weight)
+    check_same_dtype(a_weight=a_weight, b_weight=b_weight)
 
 
 def one_weight(a: "Graph", a_weight: Tensor | None, b_weight: Tensor | None) -> Tensor | None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gnnkit.errors import ShapeError
-from gnnkit.ops._checks import check_float, check_reduce, check_same_device, check_same_dtype
+from gnnkit.ops._checks import check_float, check_graphs, check_reduce, check_same_device, check_same_dtype
 from gnnkit.ops._library import define
 from gnnkit.ops.edges import check_rows
 from gnnkit.ops.pick import pick_gather, pick_scatter
@@ -41,12 +41,13 @@ def spmm(graph: "Graph", x: Tensor, weight: Tensor | None = None, reduce: str = 
     Complexity: ``O(E F)`` time, no temporary per edge. The gradient to ``x`` needs the transposed graph, which is built
     once per graph and cached.
     """
+    check_graphs(graph=graph)
     check_float("x", x)
     check_rows("x", x, graph.num_src, "num_src")
     check_reduce(reduce)
-    check_same_device(x=x, weight=weight, graph=graph.col)
     if weight is not None:
         _check_weight(graph, x, weight)
+    check_same_device(x=x, weight=weight, graph=graph.col)
     if reduce in ("min", "max"):
         return torch.ops.gnnkit.spmm_extremum(graph.rowptr, graph.col, graph.edge_id, weight, x, reduce == "max")[0]
     turned = graph.transpose() if torch.is_grad_enabled() and _needs_gradient(x, weight) else None
@@ -70,6 +71,7 @@ def sddmm(graph: "Graph", a_dst: Tensor, b_src: Tensor) -> Tensor:
     Determinism: bitwise, for any number of threads.
     Complexity: ``O(E F)`` time, no temporary.
     """
+    check_graphs(graph=graph)
     check_float("a_dst", a_dst)
     check_float("b_src", b_src)
     check_same_dtype(a_dst=a_dst, b_src=b_src)
@@ -223,8 +225,8 @@ def _chosen_weight(weight: Tensor, edge: Tensor, position: Tensor) -> Tensor:
 
 
 def _flat_weight_index(weight: Tensor, edge: Tensor, shape: torch.Size) -> Tensor:
-    """Index into the flattened ``[E, H]`` weights of each element of ``[num_dst, H, *]``."""
-    head = torch.arange(weight.size(1), device=edge.device, dtype=edge.dtype)
+    """Index into the flattened ``[E, H]`` weights of each element of ``[num_dst, H, *]``, int64: there are ``E H``."""
+    head = torch.arange(weight.size(1), device=edge.device)
     head = head.reshape(1, -1, *(1,) * (len(shape) - 2)).expand(shape).flatten()
     return edge * weight.size(1) + head
 

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from gnnkit import _backend
 from gnnkit.ops._library import references
 from tests.ops.cases import CASES, OpCase, tensors
+from tests.ops.recorder import Recorder, as_tuple
 from tests.ops.samples import STRUCTURES, sample
 from tests.tolerances import assert_close
 
@@ -23,20 +23,6 @@ NOT_DIFFERENTIABLE = {
     "gated_aggregate_backward_dst",
     "gated_aggregate_backward_src",
 }
-
-
-class Recorder(TorchDispatchMode):
-    """Notes every call of a gnnkit operator, with its arguments and results."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[tuple] = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        if func.namespace == "gnnkit":
-            self.calls.append((func, args, result))
-        return result
 
 
 def run(case: OpCase, structure: str, dtype=torch.float64, index_dtype=torch.int64, *, backward: bool = True):
@@ -84,7 +70,7 @@ def test_kernels_equal_references(case, structure):
     assert recorder.calls
     for func, args, result in recorder.calls:
         expected = references[func._schema.name.removeprefix("gnnkit::")](*args)
-        for actual, wanted in zip(_as_tuple(result), _as_tuple(expected), strict=True):
+        for actual, wanted in zip(as_tuple(result), as_tuple(expected), strict=True):
             assert actual.dtype == wanted.dtype
             assert_close(actual, wanted, torch.float64)
 
@@ -173,10 +159,6 @@ def test_other_instruction_sets(isa):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:]
     assert "passed" in done.stdout
-
-
-def _as_tuple(value):
-    return value if isinstance(value, tuple) else (value,)
 
 
 def _with_gradient(value, differentiable: bool):

@@ -143,7 +143,7 @@ bool rows_inside(const Adjacency<I>& adjacency, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) sorted &= rowptr[row] <= rowptr[row + 1];
   if (!sorted) return false;
   // Kernels look this many positions ahead.
-  constexpr int64_t kAhead = 64;
+  constexpr int64_t kAhead = 32;
   const int64_t stop = std::min<int64_t>(adjacency.num_edges, rowptr[end] + int64_t{kAhead});
   return all_inside(adjacency.col, rowptr[begin], stop, adjacency.num_cols) &&
          (adjacency.edge_id == nullptr || all_inside(adjacency.edge_id, rowptr[begin], stop, adjacency.num_edges));
@@ -160,7 +160,7 @@ void parallel_over_adjacency(const Adjacency<I>& adjacency, int64_t width, const
   STD_TORCH_CHECK(adjacency.rowptr[0] == 0 && adjacency.rowptr[adjacency.num_rows] == adjacency.num_edges, message);
   std::atomic<bool> valid{true};
   parallel_over_rows(adjacency.rowptr, adjacency.num_rows, width, [&](int64_t begin, int64_t end) {
-    if (rows_inside(topology, begin, end)) {
+    if (rows_inside(adjacency, begin, end)) {
       run(begin, end);
     } else {
       valid = false;

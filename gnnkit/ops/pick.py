@@ -30,7 +30,7 @@ def pick_gather(src: Tensor, index: Tensor) -> Tensor:
 
 def scatter_reference(src: Tensor, index: Tensor, dim_size: int) -> Tensor:
     """``out[index[s, f], f] += src[s, f]``; a negative index drops the element."""
-    rows = src.reshape(src.size(0), -1) if src.numel() else src.reshape(src.size(0), 0)
+    rows = src.flatten(1) if src.dim() > 1 else src.unsqueeze(1)
     index = index.reshape(rows.shape)
     kept = torch.where(index < 0, 0, rows).to(_wide(src.dtype))
     out = kept.new_zeros((max(dim_size, 1), rows.size(1)))

@@ -1,6 +1,6 @@
 """Thrown at every operator: a valid call must equal the reference, any other raise an error of gnnkit; nothing crashes.
 
-``GNNKIT_FUZZ_EXAMPLES`` sets the number of calls per operator (default 120). Run under sanitizers by ``make sanitize``.
+``GNNKIT_FUZZ_EXAMPLES`` sets the number of calls per operator (default 100). Run under sanitizers by ``make sanitize``.
 """
 
 import os
@@ -20,7 +20,7 @@ from tests.ops.recorder import Recorder, as_tuple
 from tests.tolerances import assert_close
 
 bounded = settings(
-    max_examples=int(os.environ.get("GNNKIT_FUZZ_EXAMPLES", "120")),
+    max_examples=int(os.environ.get("GNNKIT_FUZZ_EXAMPLES", "100")),
     deadline=None,
     derandomize=True,
     database=None,
@@ -29,6 +29,11 @@ bounded = settings(
 )
 # torch's own errors for sizes beyond the memory of any machine; through the stable ABI their text is lost.
 TOO_LARGE = ("allocate memory", "out of memory", "overflow", "new_empty", "new_zeros")
+pytestmark = [
+    # torch says once per process that these kinds of tensors may change.
+    pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning"),
+]
 every_entry = pytest.mark.parametrize("name", ENTRIES)
 # What the maximum and the sum are where a logit is NaN is nobody's business: the result is NaN.
 INTERNAL_RESULTS = {"attention": 1}
@@ -143,7 +148,7 @@ def check_call(func, arguments, found) -> None:
 
 def check_graph(graph: Graph, arguments) -> None:
     """Valid, whole, and of the edges that were given."""
-    if graph.device.type == "meta":
+    if graph.device.type == "meta" or graph.num_src > 2**20:  # a transpose has a boundary for each source
         return
     Graph(graph.rowptr, graph.col, graph.edge_id, graph.num_src)
     turned = graph.transpose()

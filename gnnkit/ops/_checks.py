@@ -113,7 +113,7 @@ def check_same_dtype(**tensors: Tensor | None) -> None:
 
 
 def check_has_values(**tensors: Tensor) -> None:
-    """Raises DeviceError where a tensor is on the meta device: for operators whose results are as large as values say."""
+    """Raises DeviceError where a tensor is on the meta device, for results whose size depends on values."""
     for name, tensor in tensors.items():
         if tensor.device.type == "meta":
             raise DeviceError(

@@ -112,6 +112,7 @@ def test_bad_types():
         ([0, 2], [0, 0], [0], ShapeError, "one entry per edge"),
         ([0, 2], [0, 0], [0, 2], IndexRangeError, r"edge_id\[1\] = 2"),
         ([], [], None, ShapeError, "at least one boundary"),
+        ([0, 2], [0, 0], [1, 1], IndexRangeError, "edge 0 has no position"),
     ],
 )
 def test_bad_csr(rowptr, col, edge_id, error, words):
@@ -119,6 +120,14 @@ def test_bad_csr(rowptr, col, edge_id, error, words):
     ids = None if edge_id is None else torch.tensor(edge_id)
     with pytest.raises(error, match=words):
         Graph(values[0], values[1], ids, num_src=4)
+
+
+@pytest.mark.parametrize("num_src", [-1, None, 2.0, "3", 2**63])
+def test_bad_number_of_sources(num_src):
+    with pytest.raises(ShapeError, match="num_src"):
+        Graph(torch.tensor([0]), torch.tensor([], dtype=torch.int64), None, num_src=num_src)
+    with pytest.raises(ShapeError, match="num_src"):
+        Graph.from_edge_index(torch.zeros(2, 0, dtype=torch.int64), num_src=num_src, num_dst=1)
 
 
 def test_bipartite_graph_has_no_number_of_nodes():

@@ -63,7 +63,8 @@ def test_import_loads_only_the_core():
 
 
 def test_import_adds_less_than_a_tenth_of_a_second():
-    code = "import time, torch; a = time.perf_counter(); import gnnkit; print(time.perf_counter() - a)"
+    # Of the processor: other tests run at the same time.
+    code = "import time, torch; a = time.process_time(); import gnnkit; print(time.process_time() - a)"
     assert min(float(run(code)) for _ in range(5)) < 0.1
 
 

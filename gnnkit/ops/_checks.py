@@ -112,6 +112,21 @@ def check_same_dtype(**tensors: Tensor | None) -> None:
         raise DtypeError(f"all tensors must have one dtype, got {found}; convert them with .to(dtype)")
 
 
+def check_has_values(**tensors: Tensor) -> None:
+    """Raises DeviceError where a tensor is on the meta device, for results whose size depends on values."""
+    for name, tensor in tensors.items():
+        if tensor.device.type == "meta":
+            raise DeviceError(
+                f"{name} must hold values, since the size of the result depends on them, got a meta tensor"
+            )
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raises ConfigError where ``value`` is not a bool."""
+    if not isinstance(value, (bool, torch.SymBool)):
+        raise ConfigError(f"{name} must be True or False, got {value!r}")
+
+
 def values_readable(tensor: Tensor) -> bool:
     """Whether reading values of ``tensor`` is free of synchronisation and allowed (not while tracing)."""
     return not torch.compiler.is_compiling() and tensor.device.type == "cpu"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gnnkit.errors import ShapeError
-from gnnkit.ops._checks import check_float, check_graphs, check_number, check_same_device, check_same_dtype
+from gnnkit.ops._checks import check_flag, check_float, check_graphs, check_number, check_same_device, check_same_dtype
 from gnnkit.ops._library import define
 from gnnkit.ops.edges import check_rows
 from gnnkit.ops.segment import add_rows, segment_of_row, sum_reference, wide_dtype
@@ -50,13 +50,14 @@ def gated_aggregate(
 
     Raises:
         ShapeError: If shapes, dtypes or devices do not fit together.
-        ConfigError: If ``eps`` is no real number.
+        ConfigError: If ``eps`` is no real number or ``normalize`` no bool.
 
     Determinism: bitwise, forward and backward, for any number of threads.
     Complexity: ``O(E F)`` time. The states are a result and take ``O(E F)`` memory; gates and messages take none, and
     the backward pass adds one tensor of that size, the gradient to the states.
     """
     check_graphs(graph=graph)
+    check_flag("normalize", normalize)
     rows = {"a_dst": a_dst, "b_src": b_src, "v_src": v_src} | ({} if edge is None else {"edge": edge})
     for name, value in rows.items():
         check_float(name, value)

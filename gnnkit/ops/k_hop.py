@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gnnkit.errors import ConfigError
-from gnnkit.ops._checks import check_graphs, check_integer
+from gnnkit.ops._checks import check_graphs, check_has_values, check_integer
 from gnnkit.ops._library import define
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def k_hop(graph: "Graph", k: int) -> tuple["Graph", Tensor]:
 
     Raises:
         ConfigError: If ``k`` is below 1.
-        ShapeError: If ``graph`` is bipartite.
+        ShapeError: If ``graph`` is bipartite or on the meta device, or ``k`` is no integer.
         RuntimeError: If there are more pairs than the index dtype can count; int64 indices can.
 
     Determinism: exact.
@@ -40,10 +40,11 @@ def k_hop(graph: "Graph", k: int) -> tuple["Graph", Tensor]:
     """
     check_graphs(graph=graph)
     k = check_integer("k", k)
+    check_has_values(graph=graph.col)
     if k < 1:
         raise ConfigError(f"k must be at least 1, got {k}")
     num_nodes = graph.num_nodes
-    rowptr, col, distance = torch.ops.gnnkit.k_hop(graph.rowptr, graph.col, k)
+    rowptr, col, distance = torch.ops.gnnkit.k_hop(graph.rowptr, graph.col, min(k, max(num_nodes, 1)))
     from gnnkit.graph import _trusted
 
     return _trusted(rowptr, col, None, num_nodes), distance

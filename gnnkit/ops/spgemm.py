@@ -7,7 +7,15 @@ import torch
 from torch import Tensor
 
 from gnnkit.errors import ShapeError
-from gnnkit.ops._checks import check_float, check_graphs, check_same_device, check_same_dtype, describe
+from gnnkit.ops._checks import (
+    check_flag,
+    check_float,
+    check_graphs,
+    check_has_values,
+    check_same_device,
+    check_same_dtype,
+    describe,
+)
 from gnnkit.ops._library import define
 from gnnkit.ops.edges import check_rows
 from gnnkit.ops.segment import segment_of_row, wide_dtype
@@ -56,6 +64,7 @@ def spgemm(
 
     Raises:
         ShapeError: If shapes, dtypes or devices do not fit together.
+        ConfigError: If ``sort`` is no bool.
         RuntimeError: If the product has more entries than its index dtype can count; int64 indices can.
 
     Determinism: bitwise, for any number of threads: one thread adds the terms of a row, in order. The gradient to
@@ -68,6 +77,8 @@ def spgemm(
             raise ShapeError("sparse tensors hold their values: weights are given with graphs only")
         return _spgemm_tensors(a, b)
     check_factors(a, b, a_weight, b_weight)
+    check_has_values(a=a.col)
+    check_flag("sort", sort)
     a_weight = one_weight(a, a_weight, b_weight)
     values, rowptr, col = torch.ops.gnnkit.spgemm(*topology(a), a_weight, *topology(b), b_weight, b.num_src, sort)
     return _graph(rowptr, col, b.num_src), values

@@ -43,6 +43,7 @@ def _random(num_src: int, num_dst: int, num_edges: int, seed: int) -> np.ndarray
 # name: (edges, number of sources, number of destinations, feature width)
 STRUCTURES: dict[str, tuple[Callable[[], np.ndarray], int, int, int]] = {
     "nothing": (lambda: np.zeros((2, 0)), 0, 0, 3),
+    "no-destinations": (lambda: np.zeros((2, 0)), 3, 0, 2),
     "no-edges": (lambda: np.zeros((2, 0)), 4, 4, 5),
     "no-width": (lambda: _random(4, 4, 6, 1), 4, 4, 0),
     "one-loop": (lambda: np.zeros((2, 1)), 1, 1, 1),

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from gnnkit import Graph, ops
-from gnnkit.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
+from gnnkit import Graph, _backend, ops
+from gnnkit.errors import ConfigError, DeviceError, DtypeError, IndexRangeError, ShapeError
 
 GRAPH = Graph.from_edge_index(torch.tensor([[0, 1, 2], [1, 0, 0]]), num_nodes=3)
 SHORT = Graph.from_edge_index(GRAPH.edge_index.int(), num_nodes=3)
@@ -71,9 +71,19 @@ def ptr(*values):
         (lambda: ops.k_hop(GRAPH, 0), ConfigError, "at least 1, got 0"),
         (lambda: ops.k_hop(BIPARTITE, 1), ShapeError, "no single number of nodes"),
         (lambda: ops.k_hop(INDEX, 1), DtypeError, "graph must be a gnnkit.Graph"),  # type: ignore[arg-type]
-        (lambda: ops.gather(GRAPH, X, "up"), ShapeError, '"src" or "dst"'),  # type: ignore[arg-type]
+        (lambda: ops.gather(GRAPH, X, "up"), ShapeError, "end must be one of src, dst"),  # type: ignore[arg-type]
         (lambda: ops.gather(GRAPH, X[:1], "dst"), ShapeError, "num_dst = 3"),
         (lambda: ops.aggregate(GRAPH, X[:1]), ShapeError, "num_edges = 3"),
+        (lambda: ops.aggregate(GRAPH.edge_index, X), DtypeError, r"graph must be a gnnkit\.Graph, got Tensor"),  # type: ignore[arg-type]
+        (lambda: ops.spmm(GRAPH, X, [1.0, 2.0, 3.0]), DtypeError, r"weight must be a torch\.Tensor"),  # type: ignore[arg-type]
+        (lambda: ops.spmm(GRAPH, X.to_sparse()), DtypeError, "x must be a dense tensor"),
+        (lambda: ops.spmm(GRAPH, X, reduce=["sum"]), ShapeError, "one of sum"),  # type: ignore[arg-type]
+        (lambda: ops.scatter(X, INDEX, 2.0), ShapeError, "dim_size must be an integer"),  # type: ignore[arg-type]
+        (lambda: ops.scatter(X, INDEX, 2**63), ShapeError, "fit in 64 bits"),
+        (lambda: ops.scatter(X, INDEX.int() - 1, 2**40), IndexRangeError, r"index\[0\] = -1"),
+        (lambda: ops.attend(GRAPH, ROWS, ROWS, ROWS, scale="1"), ConfigError, "scale must be a real number"),  # type: ignore[arg-type]
+        (lambda: ops.k_hop(GRAPH.to("meta"), 2), DeviceError, "must hold values"),
+        (lambda: ops.spgemm(GRAPH, GRAPH, sort="yes"), ConfigError, "True or False"),  # type: ignore[call-overload]
         (lambda: ops.aggregate(GRAPH, X, "median"), ShapeError, "one of"),
         (lambda: ops.segment_matmul(X, ptr(0, 2), torch.ones(1, 4, 2)), IndexRangeError, "ends at 2"),
         (lambda: ops.segment_matmul(X, ptr(0, 2, 1, 3), torch.ones(3, 4, 2)), IndexRangeError, r"ptr\[2\] = 1"),
@@ -99,6 +109,67 @@ def test_compiled_calls_do_not_read_out_of_bounds():
     compiled = torch.compile(lambda x, i: ops.scatter(x, i, 3), backend="aot_eager", fullgraph=True)
     with pytest.raises(RuntimeError):
         compiled(X, torch.tensor([0, 1, 77]))
+
+
+TRACED = {
+    "spmm": lambda graph, x: ops.spmm(graph, x),
+    "spmm-max": lambda graph, x: ops.spmm(graph, x, reduce="max"),
+    "sddmm": lambda graph, x: ops.sddmm(graph, x, x),
+    "attend": lambda graph, x: ops.attend(graph, x[:, None], x[:, None], x[:, None]),
+    "gated_aggregate": lambda graph, x: ops.gated_aggregate(graph, x, x, x)[0],
+    "k_hop": lambda graph, x: ops.k_hop(graph, 2)[1],
+}
+needs_checking_kernels = pytest.mark.skipif(
+    "emulated" in (_backend.info()["cpu"]["path"] or ""), reason="kernels of a GPU trust what Python has checked"
+)
+
+
+@needs_checking_kernels
+@pytest.mark.parametrize("call", TRACED.values(), ids=TRACED)
+@pytest.mark.parametrize("source", [-1, 99, 2**40])
+def test_graphs_changed_after_their_checks_are_found_out(call, source):
+    """Tensors of a graph can be written to, and a trace cannot read them: kernels look at them again."""
+    col, rowptr = torch.tensor([1, 2, 0]), torch.tensor([0, 2, 3, 3])
+    graph = Graph(rowptr, col, None, num_src=3)
+    call(graph, X)
+    col[1] = source
+    with pytest.raises((RuntimeError, IndexError)):
+        call(graph, X)
+    col[1], rowptr[1] = 2, 5
+    with pytest.raises((RuntimeError, IndexError)):
+        call(graph, X)
+
+
+@needs_checking_kernels
+def test_a_graph_built_in_a_trace_is_checked():
+    compiled = torch.compile(
+        lambda edges, x: ops.spmm(Graph.from_edge_index(edges, num_nodes=3), x), backend="aot_eager", fullgraph=True
+    )
+    edges = torch.tensor([[0, 1, 2], [1, 0, 0]])
+    torch.testing.assert_close(compiled(edges, X + 1), ops.spmm(GRAPH, X + 1))
+    with pytest.raises((RuntimeError, IndexError)):
+        compiled(torch.tensor([[0, 1, 77], [1, 0, 0]]), X)
+
+
+@pytest.mark.skipif(not _backend.is_active(), reason="the reference operators read by torch's own, checked functions")
+@needs_checking_kernels
+def test_raw_operators_check_what_they_index_by():
+    """Shapes that hold fewer elements than their first size says, and statistics of a narrower dtype."""
+    raw, boundaries = torch.ops.gnnkit, ptr(0, 1, 3)
+    hollow = torch.zeros(3, 0, dtype=torch.int64)
+    topology = (boundaries, ptr(0, 1, 1), None)
+    rows, statistic = torch.zeros(2, 2, 2), torch.zeros(2, 2, dtype=torch.bfloat16)
+    for call in (
+        lambda: raw.segment_sum(X, boundaries, hollow, False),
+        lambda: raw.segment_softmax(X, ptr(0, 1, 2), ptr(0, 1)),
+        lambda: raw.spmm(boundaries, ptr(0, 1, 1), hollow, None, None, None, torch.ones(3), X[:2], False),
+        lambda: raw.sort_index(INDEX, 2**63 - 1),
+        lambda: raw.attention_backward_dst(
+            *topology, rows, rows, rows, None, None, rows, rows, statistic, statistic, "product", 1.0, False
+        ),
+    ):
+        with pytest.raises((RuntimeError, IndexError)):
+            call()
 
 
 def test_softmax_of_infinities_is_no_nan():

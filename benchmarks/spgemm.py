@@ -1,4 +1,4 @@
-"""Sparse times sparse, and its gradients, in float32 against SciPy and torch."""
+"""Sparse times sparse, float32: forward and both gradients, and k-hop pairs, against SciPy and torch."""
 
 import warnings
 from collections.abc import Callable
@@ -7,73 +7,81 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 import torch
+from torch import Tensor
 
-from benchmarks.graphs import distinct_power_law, distinct_uniform, molecules
+from benchmarks.graphs import power_law
 from benchmarks.measure import interleaved, ratio, report
 from gnnkit import Graph, ops
 
-REPEATS = 7
-GRAPHS = {
-    "uniform, 20,000 nodes, 320,000 edges": lambda: (distinct_uniform(20_000, 320_000), 20_000),
-    "power law, 100,000 nodes, 600,000 edges": lambda: (distinct_power_law(100_000, 600_000), 100_000),
-    "molecules, 1,000,000 edges": lambda: molecules(1_000_000),
-}
+REPEATS = 15
+OURS, SORTED, BACKWARD = "gnnkit.ops.spgemm", "gnnkit.ops.spgemm, sorted", "gnnkit.ops.spgemm, backward to both"
+SCIPY, CSR, COO = "SciPy CSR", "torch.sparse CSR", "torch.sparse COO"
 
 
-def candidates(edge_index: torch.Tensor, num_nodes: int) -> dict[str, Callable[[], Any]]:
-    """The square of one weighted matrix, by everyone."""
-    graph = Graph.from_edge_index(edge_index[:, torch.argsort(edge_index[1], stable=True)], num_nodes)
-    weight = torch.rand(graph.num_edges)
+def uniform(num_nodes: int, num_edges: int) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(0).integers(0, num_nodes, (2, num_edges)))
+
+
+def molecules(count: int) -> tuple[Tensor, int]:
+    """Trees of 20 to 59 atoms, each bonded to one of the three before it, packed as one graph."""
+    rng = np.random.default_rng(0)
+    parts, first = [], 0
+    for size in rng.integers(20, 60, count):
+        atom = np.arange(1, size)
+        bonded = np.maximum(atom - rng.integers(1, 4, size - 1), 0)
+        parts.append(first + np.concatenate([[atom, bonded], [bonded, atom]], axis=1))
+        first += size
+    return torch.from_numpy(np.concatenate(parts, axis=1)), first
+
+
+def measure(name: str, title: str, edge_index: Tensor, num_nodes: int, peers: tuple[str, ...]) -> None:
     shape = (num_nodes, num_nodes)
+    matrix: Any = scipy.sparse.coo_array(
+        (np.random.default_rng(1).random(edge_index.size(1)), edge_index.numpy()), shape
+    )
+    matrix = matrix.tocsr().astype(np.float32)  # equal edges have been added up: all candidates get one matrix
+    rowptr, col, weight = (torch.from_numpy(array) for array in (matrix.indptr, matrix.indices, matrix.data))
+    graph = Graph(rowptr.long(), col.long(), None, num_nodes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch calls its CSR support a beta
-        csr = torch.sparse_csr_tensor(graph.rowptr, graph.col, weight, shape)
-    coo = torch.sparse_coo_tensor(graph.edge_index.flip(0), weight, shape).coalesce()
-    scipy_matrix = scipy.sparse.csr_matrix((weight.numpy(), graph.col.numpy(), graph.rowptr.numpy()), shape)
+        in_torch = torch.sparse_csr_tensor(graph.rowptr, graph.col, weight, shape)
+    entries = in_torch.to_sparse_coo()
     product, values = ops.spgemm(graph, graph, weight, weight)
-    check(product, values, scipy_matrix @ scipy_matrix)
-    upstream = torch.rand_like(values)
-    left, right = weight.clone().requires_grad_(), weight.clone().requires_grad_()
-    made = ops.spgemm(graph, graph, left, right)[1]
-    return {
-        "gnnkit": lambda: ops.spgemm(graph, graph, weight, weight),
-        "gnnkit, columns sorted": lambda: ops.spgemm(graph, graph, weight, weight, sort=True),
-        "gnnkit, gradients to both": lambda: torch.autograd.grad(made, [left, right], upstream, retain_graph=True),
-        "SciPy": lambda: scipy_matrix @ scipy_matrix,
-        "torch CSR": lambda: csr @ csr,
-        "torch COO": lambda: torch.sparse.mm(coo, coo),
+    check(matrix, product, values)
+    grad = torch.rand_like(values)
+    factor = (graph.rowptr, graph.col, None, weight)
+    gradient = (product.rowptr, product.col, grad, num_nodes, True, True)
+    every: dict[str, Callable[[], object]] = {
+        OURS: lambda: ops.spgemm(graph, graph, weight, weight),
+        SORTED: lambda: ops.spgemm(graph, graph, weight, weight, sort=True),
+        BACKWARD: lambda: torch.ops.gnnkit.spgemm_backward(*factor, *factor, *gradient),
+        SCIPY: lambda: matrix @ matrix,
+        CSR: lambda: in_torch @ in_torch,
+        COO: lambda: torch.sparse.mm(entries, entries),
     }
+    times = interleaved({key: every[key] for key in (OURS, SORTED, BACKWARD, *peers)}, REPEATS)
+    ratios = {f"{peer} / {ours}": ratio(times, peer, ours) for peer in peers for ours in (OURS, SORTED)}
+    ratios["backward / forward"] = ratio(times, BACKWARD, OURS)
+    size = f"{num_nodes:,} nodes, {graph.num_edges:,} entries, {product.num_edges:,} in the product"
+    report(f"spgemm-{name}", {"title": f"A A, float32, {title}: {size}", "times": times, "ratios": ratios})
 
 
-def check(product: Graph, values: torch.Tensor, expected: scipy.sparse.csr_matrix) -> None:
-    """Raises SystemExit where our square is not SciPy's."""
-    shape = (product.num_dst, product.num_src)
-    found = scipy.sparse.csr_matrix((values.numpy(), product.col.numpy(), product.rowptr.numpy()), shape)
-    difference = np.abs((found - expected).data).max(initial=0.0)
-    if found.nnz != expected.nnz or difference > 1e-4:
-        raise SystemExit(f"the product differs by {difference:.1e}: nothing is timed")
+def check(matrix: Any, product: Graph, values: Tensor) -> None:
+    """Stops where the product is not that of SciPy in float64."""
+    found: Any = scipy.sparse.csr_array((values.numpy(), product.col.numpy(), product.rowptr.numpy()), matrix.shape)
+    wide = matrix.astype(np.float64)
+    expected = wide @ wide
+    error = float(abs(found - expected).max() / expected.max())
+    if found.nnz != expected.nnz or error > 1e-5:
+        raise SystemExit(f"the product is wrong by {error:.1e}: nothing is timed")
 
 
 def main() -> None:
-    times, ratios, sizes = {}, {}, {}
-    for name, draw in GRAPHS.items():
-        runs = candidates(*draw())
-        found = interleaved(runs, REPEATS, warmup=1)
-        times |= {f"{name}: {candidate}": value for candidate, value in found.items()}
-        ratios |= {
-            f"{name}: {peer} / gnnkit": ratio(found, peer, "gnnkit") for peer in ("SciPy", "torch CSR", "torch COO")
-        }
-        ratios[f"{name}: gradients / forward"] = ratio(found, "gnnkit, gradients to both", "gnnkit")
-        sizes[name] = runs["SciPy"]().nnz
-    report(
-        "spgemm",
-        {
-            "title": "spgemm, a matrix times itself, float32",
-            "entries_of_the_result": sizes,
-            "times": times,
-            "ratios": ratios,
-        },
-    )
+    measure("uniform", "uniform", uniform(20_000, 320_000), 20_000, (SCIPY, CSR, COO))
+    edges = power_law(100_000, 600_000, exponent=0.6)
+    measure("power-law", "power law", edges, 100_000, (SCIPY, CSR))
+    packed, num_nodes = molecules(3000)
+    measure("molecules", "3,000 small molecules", packed, num_nodes, (SCIPY, CSR, COO))
 
 
 if __name__ == "__main__":

@@ -76,13 +76,28 @@ struct Sparse {
   int64_t columns;
 };
 
+// An exception would not pass a parallel region with its message.
+template <typename I>
+void check_all(const I* index, int64_t count, int64_t high) {
+  const int64_t chunks = chunks_for(count);
+  std::atomic<bool> inside{true};
+  parallel_over_chunks(chunks, [&](int64_t chunk) {
+    const int64_t end = count / chunks * (chunk + 1) + count % chunks * (chunk + 1) / chunks;
+    bool good = true;
+    for (int64_t p = count / chunks * chunk + count % chunks * chunk / chunks; p < end; ++p)
+      good &= index[p] >= 0 && static_cast<int64_t>(index[p]) < high;
+    if (!good) inside = false;
+  });
+  STD_TORCH_CHECK(inside, "an index lies outside of its range");
+}
+
 // Reads every index of the matrix once: no kernel checks them again.
 template <typename A, typename I>
 Sparse<A, I> checked_pattern(const SparseInput& input, int64_t columns) {
   const I* edge_id = read<I>(input.edge_id);
   check_boundaries(read<I>(input.rowptr), input.rows(), input.entries());
-  check_range(read<I>(input.col), input.entries(), 0, columns);
-  if (edge_id != nullptr) check_range(edge_id, input.entries(), 0, input.entries());
+  check_all(read<I>(input.col), input.entries(), columns);
+  if (edge_id != nullptr) check_all(edge_id, input.entries(), input.entries());
   return {read<I>(input.rowptr), read<I>(input.col), nullptr, input.rows(), columns};
 }
 
@@ -112,11 +127,14 @@ class SparseValues {
 template <typename A, typename I>
 std::vector<int64_t> terms_before(const Sparse<A, I>& a, const I* b_rowptr) {
   std::vector<int64_t> before(static_cast<size_t>(a.rows + 1), 0);
-  for (int64_t i = 0; i < a.rows; ++i) {
-    int64_t terms = 0;
-    for (int64_t q = a.rowptr[i]; q < a.rowptr[i + 1]; ++q) terms += b_rowptr[a.col[q] + 1] - b_rowptr[a.col[q]];
-    before[i + 1] = before[i] + terms;
-  }
+  parallel_over_rows(a.rowptr, a.rows, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      int64_t terms = 0;
+      for (int64_t q = a.rowptr[i]; q < a.rowptr[i + 1]; ++q) terms += b_rowptr[a.col[q] + 1] - b_rowptr[a.col[q]];
+      before[i + 1] = terms;
+    }
+  });
+  for (int64_t i = 0; i < a.rows; ++i) before[i + 1] += before[i];
   return before;
 }
 

@@ -7,6 +7,35 @@
 
 namespace gnnkit {
 
+// One block of a dense product, out = a b. Any strides: a transposed factor is read as it lies.
+template <typename T>
+struct ProductArgs {
+  using A = Accumulate<T>;
+  const T* a;
+  int64_t a_row;
+  int64_t a_depth;
+  const T* b;
+  int64_t b_depth;
+  int64_t b_column;
+  T* out;      // null: the block is a partial sum
+  A* partial;  // where such a block goes
+  int64_t out_row;
+  int64_t rows;  // at most kProductRows
+  int64_t depth;
+  int64_t columns;
+};
+
+// A block of `a` and the results of a block must fit on the stack of a thread.
+constexpr int64_t kProductRows = 192;
+
+template <typename T>
+struct PartialArgs {
+  const Accumulate<T>* partial;  // [count, size]
+  T* out;                        // [size]
+  int64_t count;
+  int64_t size;
+};
+
 #define GNNKIT_DECLARE_KERNELS(isa)                                                 \
   namespace isa {                                                                   \
   template <typename T, typename I>                                                 \
@@ -31,6 +60,10 @@ namespace gnnkit {
   void epilogue_range(const EpilogueArgs<T>&, int64_t begin, int64_t end);          \
   template <typename T>                                                             \
   void epilogue_backward_range(const EpilogueArgs<T>&, int64_t begin, int64_t end); \
+  template <typename T>                                                             \
+  void product_block(const ProductArgs<T>&);                                        \
+  template <typename T>                                                             \
+  void sum_partials(const PartialArgs<T>&, int64_t begin, int64_t end);             \
   }
 
 #if defined(GNNKIT_HAS_BASELINE)

@@ -52,7 +52,7 @@ def segment_matmul(x: Tensor, ptr: Tensor, weight: Tensor) -> Tensor:
 def reference(x: Tensor, ptr: Tensor, weight: Tensor) -> Tensor:
     """One product per segment.
 
-    In float64, rounded once: the last bits of torch's products depend on the number of threads, and rounding drops them.
+    In float64, rounded once: the last bits of torch's products depend on the number of threads; rounding drops them.
     """
     out = x.new_empty((x.size(0), weight.size(2)))
     for segment, (begin, end) in enumerate(pairwise(ptr.tolist())):

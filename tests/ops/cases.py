@@ -291,15 +291,19 @@ def matmul_by(sample: Sample, a: Arrays) -> np.ndarray:
 
 
 def _segment_matmul(rows: int | None, columns: int) -> OpCase:
+    # Weights as a layer draws them, so that results stay near 1 and rounding within the tolerances.
+    def scale(sample: Sample) -> float:
+        return max(rows or sample.width, 1) ** -0.5
+
     def shapes(sample: Sample) -> dict[str, tuple[int, ...]]:
         width = sample.width if rows is None else rows
         return {"x": (sample.graph.num_edges, width), "weight": (sample.graph.num_dst, width, columns)}
 
     return OpCase(
         f"segment_matmul-{rows or 'F'}x{columns}",
-        lambda sample, t: ops.segment_matmul(t["x"], sample.ptr, t["weight"]),
+        lambda sample, t: ops.segment_matmul(t["x"], sample.ptr, t["weight"] * scale(sample)),
         shapes,
-        matmul_by,
+        lambda sample, a: matmul_by(sample, {"x": a["x"], "weight": a["weight"] * scale(sample)}),
     )
 
 

@@ -1,7 +1,7 @@
 """Sparse times sparse: the product of two matrices in CSR, and its gradient on their patterns."""
 
 import warnings
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor
@@ -27,7 +27,9 @@ def spgemm(
 def spgemm(a: Tensor, b: Tensor) -> Tensor: ...
 
 
-def spgemm(a, b, a_weight=None, b_weight=None, *, sort=False):
+def spgemm(
+    a: Any, b: Any, a_weight: Tensor | None = None, b_weight: Tensor | None = None, *, sort: bool = False
+) -> Any:
     r"""Product of two sparse matrices.
 
     .. math:: C = A B, \qquad C_{ij} = \sum_{k \in A_i} A_{ik} B_{kj}
@@ -61,7 +63,7 @@ def spgemm(a, b, a_weight=None, b_weight=None, *, sort=False):
     Complexity: ``O(P)`` time for the ``P`` terms of all sums, twice forward (counting, then adding), with sorting a
     little more; per thread a table for the columns of a row, at most one number per column. Gustavson 1978.
     """
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
+    if all(isinstance(matrix, Tensor) for matrix in (a, b)):
         if a_weight is not None or b_weight is not None:
             raise ShapeError("sparse tensors hold their values: weights are given with graphs only")
         return _spgemm_tensors(a, b)
@@ -127,20 +129,20 @@ def _matrix(name: str, tensor: Tensor) -> tuple["Graph", Tensor]:
     """The checked topology and the values of a sparse tensor."""
     from gnnkit.graph import Graph
 
-    if tensor.dim() != 2 or tensor.dense_dim() != 0:
-        raise ShapeError(f"{name} must be a sparse matrix with one number per entry, got {describe(tensor)}")
-    if tensor.layout == torch.sparse_coo and tensor.is_coalesced():
-        row, col = tensor.indices()
-        rowptr, _ = torch.ops.gnnkit.sort_index(row, tensor.size(0))
-        values = tensor.values()
-    elif tensor.layout == torch.sparse_csr:
-        rowptr, col, values = tensor.crow_indices(), tensor.col_indices(), tensor.values()
-    else:
+    by_entry = tensor.layout == torch.sparse_coo and tensor.is_coalesced()
+    if not by_entry and tensor.layout != torch.sparse_csr:
         raise ShapeError(
             f"{name} must be a sparse CSR or a coalesced COO tensor, got {tensor.layout}; "
-            f"convert it with {name}.coalesce().to_sparse_csr()"
+            f"convert it with {name}.coalesce() or {name}.to_sparse_csr()"
         )
-    return Graph(rowptr, col, None, tensor.size(1)), values
+    if tensor.dim() != 2 or tensor.dense_dim() != 0:
+        raise ShapeError(f"{name} must be a sparse matrix with one number per entry, got {describe(tensor)}")
+    if by_entry:
+        row, col = tensor.indices()
+        rowptr, _ = torch.ops.gnnkit.sort_index(row, tensor.size(0))
+    else:
+        rowptr, col = tensor.crow_indices(), tensor.col_indices()
+    return Graph(rowptr, col, None, tensor.size(1)), tensor.values()
 
 
 def terms(a_rowptr: Tensor, a_col: Tensor, b_rowptr: Tensor) -> tuple[Tensor, Tensor, Tensor]:

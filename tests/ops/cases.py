@@ -242,6 +242,30 @@ def _gatv2(heads: int) -> OpCase:
     )
 
 
+def _gated(normalize: bool, edge: bool, result: int) -> OpCase:
+    """``result`` 0: the aggregate; 1: the edge states; 2: both, side by side."""
+
+    def shapes(sample: Sample) -> dict[str, tuple[int, ...]]:
+        graph, width = sample.graph, sample.width
+        found = {"a": (graph.num_dst, width), "b": (graph.num_src, width), "v": (graph.num_src, width)}
+        return found | ({"edge": (graph.num_edges, width)} if edge else {})
+
+    def call(sample: Sample, t: Tensors) -> Tensor:
+        results = ops.gated_aggregate(sample.graph, t["a"], t["b"], t["v"], t.get("edge"), normalize=normalize, eps=0.1)
+        return torch.cat(results) if result == 2 else results[result]
+
+    def oracle(sample: Sample, a: Arrays) -> np.ndarray:
+        state = a["a"][sample.dst] + a["b"][sample.src] + a.get("edge", 0)
+        gate = 1 / (1 + np.exp(-state))
+        out = reduce_by(sample.dst, gate * a["v"][sample.src], sample.graph.num_dst, "sum")
+        if normalize:
+            out = out / (reduce_by(sample.dst, gate, sample.graph.num_dst, "sum") + 0.1)
+        return np.concatenate([out, state]) if result == 2 else (out, state)[result]
+
+    name = ("normalized" if normalize else "plain") + ("-edge" if edge else "")
+    return OpCase(f"gated_aggregate-{name}-{result}", call, shapes, oracle, twice_differentiable=False)
+
+
 def _weights(weighted: str) -> Callable[[Sample], dict[str, tuple[int, ...]]]:
     return lambda sample: {f"{factor}_weight": (sample.graph.num_edges,) for factor in weighted}
 
@@ -340,6 +364,10 @@ CASES = [
     _gat("plain", 1),
     _gatv2(2),
     _gatv2(8),
+    _gated(True, True, 2),
+    _gated(True, False, 0),
+    _gated(False, True, 0),
+    _gated(True, True, 1),
     OpCase(
         "sddmm",
         lambda sample, t: ops.sddmm(sample.graph, t["a"], t["b"]),

@@ -93,4 +93,35 @@ struct AttentionArgs {
   Score score;
 };
 
+// A graph, or its transpose, at either index width.
+struct Topology {
+  const void* rowptr;
+  const void* col;
+  const void* edge_id;  // the caller's edge at each position; null: the position itself
+  int64_t num_edges;
+  bool wide;  // int64 indices
+};
+
+// Sums of source rows weighted by gates, which are logistic functions of edge states.
+template <typename T>
+struct GateArgs {
+  using A = Accumulate<T>;
+  Topology topology;    // of the transpose in the second half of the backward pass
+  const T* a_dst;       // [num_dst, width]
+  const T* b_src;       // [num_src, width]
+  const T* v_src;       // [num_src, width]
+  const T* edge;        // [E, width]; null: none
+  T* state;             // [E, width]; read by the backward pass
+  T* out;               // [num_dst, width]; read by the backward pass
+  A* total;             // [num_dst, width]: sum of the gates plus epsilon; null: not normalised
+  const T* grad;        // [num_dst, width]
+  const T* grad_state;  // [E, width]; null: none
+  T* grad_edge;         // [E, width]; read by the second half of the backward pass
+  T* grad_a;
+  T* grad_b;
+  T* grad_v;
+  int64_t width;
+  double epsilon;
+};
+
 }  // namespace gnnkit

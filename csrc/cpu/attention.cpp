@@ -1,152 +1,245 @@
+#include <cmath>
+
+#include "common/attention_inputs.h"
 #include "cpu/launch.h"
 
 namespace gnnkit {
 
 namespace {
 
-Score parse_score(const std::string& name) {
-  if (name == "product") return Score::kProduct;
-  if (name == "sum") return Score::kSum;
-  STD_TORCH_CHECK(name == "mixed", "unknown score");
-  return Score::kMixed;
-}
-
-// The tensors that every pass reads, contiguous and checked against each other.
-struct Inputs {
-  Tensor rowptr, col;
-  OptionalTensor edge_id;
-  Tensor q, k, v;
-  OptionalTensor att, bias;
-  Score score;
-  double parameter;
-
-  int64_t heads() const { return v.size(1); }
-  int64_t work() const { return row_width(q) * 2 + row_width(v) * 2 + heads() * 16; }
+// How heads lie in the memory that the kernels see. Packed kernels want float32 and heads of 8, 16, 32 or 64 elements;
+// others are padded to that with zeros where this at most doubles them.
+struct Layout {
+  bool packed;
+  int64_t heads;
+  int64_t score_width;
+  int64_t width;
 };
 
-Inputs inputs(const Tensor& rowptr, const Tensor& col, const OptionalTensor& edge_id, const Tensor& q, const Tensor& k,
-              const Tensor& v, const OptionalTensor& att, const OptionalTensor& bias, const std::string& score,
-              double parameter) {
-  STD_TORCH_CHECK(rowptr.dim() == 1 && rowptr.size(0) >= 1 && col.dim() == 1, "rowptr and col must be vectors");
-  STD_TORCH_CHECK(rowptr.scalar_type() == col.scalar_type(), "rowptr and col must have one dtype");
-  if (edge_id.has_value())
-    STD_TORCH_CHECK(edge_id->scalar_type() == col.scalar_type() && edge_id->size(0) == col.size(0),
-                    "edge_id must match col");
-  STD_TORCH_CHECK(q.dim() == 3 && k.dim() == 3 && v.dim() == 3, "q, k and v must have three dimensions");
-  STD_TORCH_CHECK(q.scalar_type() == v.scalar_type() && k.scalar_type() == v.scalar_type(),
-                  "q, k and v must have one dtype");
-  STD_TORCH_CHECK(q.size(1) == v.size(1) && k.size(1) == v.size(1) && q.size(2) == k.size(2),
-                  "q, k and v must have the same heads, q and k the same width");
-  STD_TORCH_CHECK(k.size(0) == v.size(0), "k and v must have one row per source");
-  Inputs all{dense(rowptr), dense(col), dense(edge_id), dense(q),           dense(k),
-             dense(v),      dense(att), dense(bias),    parse_score(score), parameter};
-  STD_TORCH_CHECK(all.score != Score::kSum || q.size(2) == 1, "added scores have one element per head");
-  if (all.score == Score::kMixed)
-    STD_TORCH_CHECK(att.has_value() && att->scalar_type() == v.scalar_type() && att->numel() == q.size(1) * q.size(2),
-                    "att must have one row per head");
-  if (bias.has_value())
-    STD_TORCH_CHECK(bias->scalar_type() == v.scalar_type() && bias->size(0) == col.size(0) && bias->dim() <= 2 &&
-                        (bias->dim() == 1 || bias->size(1) == v.size(1)),
-                    "bias must be [E] or [E, H] and of the dtype of v");
-  return all;
+int64_t round_up(int64_t count, int64_t step) { return (count + step - 1) / step * step; }
+
+Layout layout_for(Score score, int64_t heads, int64_t score_width, int64_t width, bool single) {
+  const Layout plain{false, heads, score_width, width};
+  const int64_t widest = score == Score::kSum ? width : std::max(width, score_width);
+  if (!single || widest == 0 || widest > 64) return plain;
+  const int64_t padded = widest <= 8 ? 8 : widest <= 16 ? 16 : widest <= 32 ? 32 : 64;
+  // 64 features at a time, or 16 where that would mean many empty heads.
+  int64_t all = round_up(heads, 64 / padded);
+  if (2 * all > 3 * heads) all = round_up(heads, std::max<int64_t>(1, 16 / padded));
+  if (all * padded > 2 * heads * widest) return plain;
+  return {true, all, score == Score::kSum ? 1 : padded, padded};
 }
 
-template <typename T, typename I>
-AttentionArgs<T, I> arguments(const Inputs& in) {
-  AttentionArgs<T, I> args{};
-  args.rowptr = read<I>(in.rowptr);
-  args.col = read<I>(in.col);
-  args.edge_id = read<I>(in.edge_id);
-  args.q = read<T>(in.q);
-  args.k = read<T>(in.k);
-  args.v = read<T>(in.v);
-  args.att = read<T>(in.att);
-  args.bias = read<T>(in.bias);
-  args.num_edges = in.col.size(0);
-  args.heads = in.heads();
-  args.score_width = in.q.size(2);
-  args.width = in.v.size(2);
-  args.bias_heads = in.bias.has_value() && in.bias->dim() == 2 ? in.heads() : 1;
-  args.parameter = in.parameter;
-  args.score = in.score;
+// Rows of [heads, width], copied where they have to be padded or cut; what is padded is zero.
+Tensor fit(const Tensor& rows, int64_t heads, int64_t width, int64_t new_heads, int64_t new_width) {
+  if (heads == new_heads && width == new_width) return rows;
+  const int64_t count = rows.size(0);
+  Tensor out = torch::stable::new_zeros(rows, std::vector<int64_t>{count, new_heads, new_width});
+  const int64_t common = std::min(heads, new_heads), span = std::min(width, new_width);
+  const int64_t chunks = chunks_for(count * std::max(heads * width, new_heads * new_width));
+  dispatch_float(rows, [&](auto value) {
+    using T = decltype(value);
+    const T* source = read<T>(rows);
+    T* target = write<T>(out);
+    parallel_over_chunks(chunks, [&](int64_t chunk) {
+      for (int64_t row = count * chunk / chunks; row < count * (chunk + 1) / chunks; ++row) {
+        for (int64_t head = 0; head < common; ++head)
+          std::copy_n(source + (row * heads + head) * width, span, target + (row * new_heads + head) * new_width);
+      }
+    });
+  });
+  return out;
+}
+
+// The tensors that every pass reads, in the dtype of accumulation, laid out as the kernels want them.
+struct Inputs {
+  AttentionInputs given;
+  Tensor q, k, v;
+  OptionalTensor att, bias;
+  ScalarType type;  // what the caller gave and gets back
+  int64_t heads, score_width, width;
+  Layout layout;
+
+  int64_t num_rows() const { return given.rowptr.size(0) - 1; }
+  int64_t work() const { return 2 * layout.heads * (layout.score_width + layout.width + 8); }
+
+  Tensor wide(const Tensor& tensor) const {
+    const Tensor whole = dense(tensor);
+    return type == ScalarType::BFloat16 ? torch::stable::to(whole, ScalarType::Float) : whole;
+  }
+  Tensor narrow(const Tensor& tensor) const {
+    return type == ScalarType::BFloat16 ? torch::stable::to(tensor, type) : tensor;
+  }
+
+  Tensor scores(const Tensor& rows) const {
+    return fit(wide(rows), heads, score_width, layout.heads, layout.score_width);
+  }
+  Tensor values(const Tensor& rows) const { return fit(wide(rows), heads, width, layout.heads, layout.width); }
+  Tensor statistics(const Tensor& rows) const { return fit(dense(rows), heads, 1, layout.heads, 1); }
+
+  Tensor new_rows(int64_t rows, int64_t columns) const { return empty({rows, layout.heads, columns}, v); }
+  // A result as the caller wants it: without padding, in the caller's dtype.
+  Tensor result(const Tensor& rows, int64_t columns) const {
+    const int64_t padded = rows.size(2);
+    return narrow(fit(rows, layout.heads, padded, heads, columns));
+  }
+  Tensor statistic(const Tensor& rows) const {
+    Tensor cut = fit(rows, layout.heads, 1, heads, 1);
+    return torch::stable::reshape(cut, {rows.size(0), heads});
+  }
+};
+
+Inputs inputs(const AttentionInputs& given) {
+  const Tensor &q = given.q, &k = given.k, &v = given.v;
+  // Infinity times the zeros of the padding would be no zero.
+  const bool single = v.scalar_type() != ScalarType::Double && std::isfinite(given.parameter);
+  Inputs in{given,
+            q,
+            k,
+            v,
+            std::nullopt,
+            std::nullopt,
+            v.scalar_type(),
+            v.size(1),
+            q.size(2),
+            v.size(2),
+            layout_for(given.score, v.size(1), q.size(2), v.size(2), single)};
+  in.q = in.scores(q);
+  in.k = in.scores(k);
+  // One copy where keys and values are one tensor: the kernels then fetch a row once.
+  const bool same = k.const_data_ptr() == v.const_data_ptr() && in.layout.score_width == in.layout.width;
+  in.v = same && in.score_width == in.width ? in.k : in.values(v);
+  if (given.att.has_value()) in.att = in.scores(torch::stable::reshape(*given.att, {1, in.heads, in.score_width}));
+  if (given.bias.has_value()) in.bias = in.wide(*given.bias);
+  return in;
+}
+
+template <typename A>
+AttentionRowsArgs<A> arguments(const Inputs& in) {
+  AttentionRowsArgs<A> args{};
+  args.topology.rowptr = in.given.rowptr.const_data_ptr();
+  args.topology.col = in.given.col.const_data_ptr();
+  args.topology.edge_id = in.given.edge_id.has_value() ? in.given.edge_id->const_data_ptr() : nullptr;
+  args.topology.num_edges = in.given.col.size(0);
+  args.topology.wide = in.given.col.scalar_type() == ScalarType::Long;
+  args.q = read<A>(in.q);
+  args.k = read<A>(in.k);
+  args.v = read<A>(in.v);
+  args.att = read<A>(in.att);
+  args.bias = read<A>(in.bias);
+  args.heads = in.layout.heads;
+  args.score_width = in.layout.score_width;
+  args.width = in.layout.width;
+  args.bias_heads = in.bias.has_value() && in.bias->dim() == 2 ? in.heads : 1;
+  args.parameter = in.given.parameter;
+  args.score = in.given.score;
   return args;
 }
 
-Tensor statistic(const Inputs& in, const std::vector<int64_t>& sizes) {
-  const ScalarType type = in.v.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
-  return torch::stable::new_empty(in.v, sizes, type);
+// Calls visit(A{}) with the dtype of accumulation.
+template <typename Visit>
+void by_type(const Inputs& in, const Visit& visit) {
+  if (in.type == ScalarType::Double) {
+    visit(double{});
+  } else {
+    STD_TORCH_CHECK(in.type == ScalarType::Float || in.type == ScalarType::BFloat16,
+                    "gnnkit operators take float32, float64 and bfloat16");
+    visit(float{});
+  }
 }
+
+template <typename Run>
+void over_rows(const Inputs& in, const Run& run) {
+  dispatch_index(in.given.col, [&](auto integer) {
+    parallel_over_rows(read<decltype(integer)>(in.given.rowptr), in.num_rows(), in.work(), run);
+  });
+}
+
+// The kernels for padded heads exist in float32 only.
+#define GNNKIT_ATTENTION(kernel, in, args)              \
+  over_rows(in, [&](int64_t begin, int64_t end) {       \
+    if constexpr (std::is_same_v<A, float>) {           \
+      if ((in).layout.packed) {                         \
+        GNNKIT_CALL(packed_##kernel, args, begin, end); \
+        return;                                         \
+      }                                                 \
+    }                                                   \
+    GNNKIT_CALL(kernel, args, begin, end);              \
+  })
 
 std::tuple<Tensor, Tensor, Tensor> attention(const Tensor& rowptr, const Tensor& col, const OptionalTensor& edge_id,
                                              const OptionalTensor&, const OptionalTensor&, const OptionalTensor&,
                                              const Tensor& q, const Tensor& k, const Tensor& v,
                                              const OptionalTensor& att, const OptionalTensor& bias, std::string score,
                                              double parameter) {
-  const Inputs in = inputs(rowptr, col, edge_id, q, k, v, att, bias, score, parameter);
-  const int64_t num_rows = rowptr.size(0) - 1;
+  const Inputs in = inputs(attention_inputs(rowptr, col, edge_id, q, k, v, att, bias, score, parameter));
+  const int64_t num_rows = in.num_rows();
   STD_TORCH_CHECK(q.size(0) == num_rows, "q must have one row per destination");
-  Tensor out = empty(with_rows(in.v, num_rows), in.v);
-  Tensor peak = statistic(in, {num_rows, in.heads()});
-  Tensor inverse = statistic(in, {num_rows, in.heads()});
-  if (peak.numel() == 0) return {out, peak, inverse};
-  dispatch(in.v, in.col, [&](auto value, auto integer) {
-    using T = decltype(value);
-    using I = decltype(integer);
-    AttentionArgs<T, I> args = arguments<T, I>(in);
-    args.out = write<T>(out);
-    args.peak = write<Accumulate<T>>(peak);
-    args.inverse = write<Accumulate<T>>(inverse);
-    parallel_over_rows(args.rowptr, num_rows, in.work(),
-                       [&](int64_t begin, int64_t end) { GNNKIT_CALL(attention_rows, args, begin, end); });
-  });
-  return {out, peak, inverse};
-}
-
-void check_statistics(const Inputs& in, int64_t num_dst, const Tensor& grad, std::vector<const Tensor*> statistics) {
-  STD_TORCH_CHECK(in.q.size(0) == num_dst, "q must have one row per destination");
-  STD_TORCH_CHECK(grad.scalar_type() == in.v.scalar_type() && grad.numel() == num_dst * row_width(in.v),
-                  "grad must match the result");
-  for (const Tensor* value : statistics)
-    STD_TORCH_CHECK(value->numel() == num_dst * in.heads() &&
-                        (value->scalar_type() == ScalarType::Double) == (in.v.scalar_type() == ScalarType::Double),
-                    "statistics must be [num_dst, H] in the dtype of accumulation");
+  Tensor out = in.new_rows(num_rows, in.layout.width);
+  Tensor peak = in.new_rows(num_rows, 1), inverse = in.new_rows(num_rows, 1);
+  if (peak.numel() > 0) {
+    by_type(in, [&](auto value) {
+      using A = decltype(value);
+      AttentionRowsArgs<A> args = arguments<A>(in);
+      args.out = write<A>(out);
+      args.peak = write<A>(peak);
+      args.inverse = write<A>(inverse);
+      GNNKIT_ATTENTION(attention_rows, in, args);
+    });
+  }
+  return {in.result(out, in.width), in.statistic(peak), in.statistic(inverse)};
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> attention_backward_dst(
     const Tensor& rowptr, const Tensor& col, const OptionalTensor& edge_id, const Tensor& q, const Tensor& k,
     const Tensor& v, const OptionalTensor& att, const OptionalTensor& bias, const Tensor& grad_in, const Tensor& out_in,
     const Tensor& peak_in, const Tensor& inverse_in, std::string score, double parameter, bool with_bias) {
-  const Inputs in = inputs(rowptr, col, edge_id, q, k, v, att, bias, score, parameter);
-  const int64_t num_rows = rowptr.size(0) - 1;
-  const Tensor grad = dense(grad_in), out = dense(out_in), peak = dense(peak_in), inverse = dense(inverse_in);
-  check_statistics(in, num_rows, grad, {&peak, &inverse});
-  STD_TORCH_CHECK(out.scalar_type() == grad.scalar_type() && out.numel() == grad.numel(), "out must match grad");
-  Tensor grad_q = empty(with_rows(in.q, num_rows), in.q);
-  Tensor delta = statistic(in, {num_rows, in.heads()});
-  Tensor grad_bias =
-      with_bias && bias.has_value() ? empty(with_rows(*in.bias, in.bias->size(0)), in.v) : empty({0}, in.v);
-  Tensor grad_att = in.score == Score::kMixed ? statistic(in, with_rows(in.q, num_rows)) : statistic(in, {0});
+  const Inputs in = inputs(attention_inputs(rowptr, col, edge_id, q, k, v, att, bias, score, parameter));
+  const int64_t num_rows = in.num_rows();
+  check_attention_statistics(in.given, num_rows, grad_in, {&peak_in, &inverse_in});
+  STD_TORCH_CHECK(out_in.scalar_type() == in.type && out_in.numel() == grad_in.numel(), "out must match grad");
+  const Tensor grad = in.values(grad_in), out = in.values(out_in);
+  const Tensor peak = in.statistics(peak_in), inverse = in.statistics(inverse_in);
+  Tensor grad_q = in.new_rows(num_rows, in.layout.score_width);
+  Tensor delta = in.new_rows(num_rows, 1);
+  const bool mixed = in.given.score == Score::kMixed;
+  Tensor grad_bias = with_bias && bias.has_value() ? empty(with_rows(*bias, bias->size(0)), in.v) : empty({0}, in.v);
+  Tensor grad_att = mixed ? in.new_rows(num_rows, in.layout.score_width) : empty({0}, in.v);
   if (delta.numel() == 0) {
     if (grad_bias.numel() > 0) torch::stable::zero_(grad_bias);
-    return {grad_q, delta, grad_bias, grad_att};
+  } else {
+    by_type(in, [&](auto value) {
+      using A = decltype(value);
+      AttentionRowsArgs<A> args = arguments<A>(in);
+      args.grad = read<A>(grad);
+      args.out = const_cast<A*>(read<A>(out));
+      args.peak = const_cast<A*>(read<A>(peak));
+      args.inverse = const_cast<A*>(read<A>(inverse));
+      args.delta = write<A>(delta);
+      args.grad_q = write<A>(grad_q);
+      args.grad_bias = grad_bias.numel() > 0 ? write<A>(grad_bias) : nullptr;
+      args.grad_att = mixed ? write<A>(grad_att) : nullptr;
+      GNNKIT_ATTENTION(attention_dst_rows, in, args);
+    });
   }
-  dispatch(in.v, in.col, [&](auto value, auto integer) {
+  if (mixed) grad_att = fit(grad_att, in.layout.heads, in.layout.score_width, in.heads, in.score_width);
+  return {in.result(grad_q, in.score_width), in.statistic(delta), in.narrow(grad_bias), grad_att};
+}
+
+// Three numbers per destination and head side by side: the pass over sources then fetches them together.
+Tensor join_statistics(const Inputs& in, const Tensor& peak, const Tensor& inverse, const Tensor& delta) {
+  const int64_t rows = peak.size(0), heads = in.layout.heads;
+  Tensor joined = empty({rows, 3, heads}, in.v);
+  dispatch_float(in.v, [&](auto value) {
     using T = decltype(value);
-    using I = decltype(integer);
-    using A = Accumulate<T>;
-    AttentionArgs<T, I> args = arguments<T, I>(in);
-    args.grad = read<T>(grad);
-    args.out = const_cast<T*>(read<T>(out));
-    args.peak = const_cast<A*>(read<A>(peak));
-    args.inverse = const_cast<A*>(read<A>(inverse));
-    args.delta = write<A>(delta);
-    args.grad_q = write<T>(grad_q);
-    args.grad_bias = grad_bias.numel() > 0 ? write<T>(grad_bias) : nullptr;
-    args.grad_att = grad_att.numel() > 0 ? write<A>(grad_att) : nullptr;
-    parallel_over_rows(args.rowptr, num_rows, in.work(),
-                       [&](int64_t begin, int64_t end) { GNNKIT_CALL(attention_dst_rows, args, begin, end); });
+    for (int64_t row = 0; row < rows; ++row) {
+      T* target = write<T>(joined) + row * 3 * heads;
+      std::copy_n(read<T>(peak) + row * heads, heads, target);
+      std::copy_n(read<T>(inverse) + row * heads, heads, target + heads);
+      std::copy_n(read<T>(delta) + row * heads, heads, target + 2 * heads);
+    }
   });
-  return {grad_q, delta, grad_bias, grad_att};
+  return joined;
 }
 
 std::tuple<Tensor, Tensor> attention_backward_src(const Tensor& t_rowptr, const Tensor& t_col,
@@ -155,29 +248,27 @@ std::tuple<Tensor, Tensor> attention_backward_src(const Tensor& t_rowptr, const 
                                                   const OptionalTensor& bias, const Tensor& grad_in,
                                                   const Tensor& peak_in, const Tensor& inverse_in,
                                                   const Tensor& delta_in, std::string score, double parameter) {
-  const Inputs in = inputs(t_rowptr, t_col, t_edge_id, q, k, v, att, bias, score, parameter);
-  const int64_t num_rows = t_rowptr.size(0) - 1;
-  const Tensor grad = dense(grad_in), peak = dense(peak_in), inverse = dense(inverse_in), delta = dense(delta_in);
-  check_statistics(in, q.size(0), grad, {&peak, &inverse, &delta});
+  const Inputs in = inputs(attention_inputs(t_rowptr, t_col, t_edge_id, q, k, v, att, bias, score, parameter));
+  const int64_t num_rows = in.num_rows();
+  check_attention_statistics(in.given, q.size(0), grad_in, {&peak_in, &inverse_in, &delta_in});
   STD_TORCH_CHECK(v.size(0) == num_rows, "v must have one row per source");
-  Tensor grad_k = empty(with_rows(in.k, num_rows), in.k);
-  Tensor grad_v = empty(with_rows(in.v, num_rows), in.v);
-  if (num_rows == 0 || in.heads() == 0) return {grad_k, grad_v};
-  dispatch(in.v, in.col, [&](auto value, auto integer) {
-    using T = decltype(value);
-    using I = decltype(integer);
-    using A = Accumulate<T>;
-    AttentionArgs<T, I> args = arguments<T, I>(in);
-    args.grad = read<T>(grad);
-    args.peak = const_cast<A*>(read<A>(peak));
-    args.inverse = const_cast<A*>(read<A>(inverse));
-    args.delta = const_cast<A*>(read<A>(delta));
-    args.grad_k = write<T>(grad_k);
-    args.grad_v = write<T>(grad_v);
-    parallel_over_rows(args.rowptr, num_rows, in.work(),
-                       [&](int64_t begin, int64_t end) { GNNKIT_CALL(attention_src_rows, args, begin, end); });
-  });
-  return {grad_k, grad_v};
+  Tensor grad_k = in.new_rows(num_rows, in.layout.score_width);
+  Tensor grad_v = in.new_rows(num_rows, in.layout.width);
+  if (num_rows > 0 && in.heads > 0) {
+    const Tensor grad = in.values(grad_in);
+    const Tensor joined =
+        join_statistics(in, in.statistics(peak_in), in.statistics(inverse_in), in.statistics(delta_in));
+    by_type(in, [&](auto value) {
+      using A = decltype(value);
+      AttentionRowsArgs<A> args = arguments<A>(in);
+      args.grad = read<A>(grad);
+      args.statistics = read<A>(joined);
+      args.grad_k = write<A>(grad_k);
+      args.grad_v = write<A>(grad_v);
+      GNNKIT_ATTENTION(attention_src_rows, in, args);
+    });
+  }
+  return {in.result(grad_k, in.score_width), in.result(grad_v, in.width)};
 }
 
 }  // namespace

@@ -3,31 +3,26 @@
 #pragma once
 
 #include "cpu/heads.h"
-#include "cpu/kernels.h"
 #include "cpu/math.h"
+#include "cpu/topology.h"
 
 namespace gnnkit::GNNKIT_ISA {
 
 // How many positions ahead rows are requested from memory.
 constexpr int64_t kRowDistance = 12;
 
-template <typename T, typename I>
-inline int64_t edge_of(const AttentionArgs<T, I>& args, int64_t position) {
-  return args.edge_id != nullptr ? static_cast<int64_t>(args.edge_id[position]) : position;
-}
-
-template <typename T>
-inline void prefetch(const T* row, int64_t width) {
-  constexpr int64_t kLine = 64 / sizeof(T);
+template <typename A>
+inline void prefetch(const A* row, int64_t width) {
+  constexpr int64_t kLine = 64 / sizeof(A);
   for (int64_t element = 0; element < width; element += kLine) __builtin_prefetch(row + element);
 }
 
 // Rows `left` and `right` of the node that `position + kRowDistance` points to.
-template <typename T, typename I, typename Element>
-inline void prefetch_ahead(const AttentionArgs<T, I>& args, int64_t position, const Element* left, int64_t left_width,
-                           const Element* right, int64_t right_width) {
-  if (position + kRowDistance >= args.num_edges) return;
-  const int64_t node = args.col[position + kRowDistance];
+template <typename A>
+inline void prefetch_ahead(const AttentionRowsArgs<A>& args, int64_t position, const A* left, int64_t left_width,
+                           const A* right, int64_t right_width) {
+  if (position + kRowDistance >= args.topology.num_edges) return;
+  const int64_t node = node_at(args.topology, position + kRowDistance);
   prefetch(left + node * left_width, left_width);
   if (right != left) prefetch(right + node * right_width, right_width);
 }
@@ -49,9 +44,9 @@ inline Vector<A, N> slope_lanes(Vector<A, N> value, A slope) {
 }
 
 // <left, right> of each head.
-template <typename T>
-inline void dots(const T* left, const T* right, int64_t heads, int64_t width, Accumulate<T>* out) {
-  sum_heads<kLanes<T>, Accumulate<T>>(
+template <typename A>
+inline void dots(const A* left, const A* right, int64_t heads, int64_t width, A* out) {
+  sum_heads<kLanes<A>, A>(
       heads, width,
       [&](auto lanes, int64_t offset) {
         constexpr int N = decltype(lanes)::value;
@@ -61,36 +56,34 @@ inline void dots(const T* left, const T* right, int64_t heads, int64_t width, Ac
 }
 
 // sum += weight * row, head by head.
-template <typename T>
-inline void accumulate(const Accumulate<T>* weight, const T* row, int64_t heads, int64_t width, Accumulate<T>* sum) {
-  accumulate_heads<kLanes<T>, Accumulate<T>>(
+template <typename A>
+inline void accumulate(const A* weight, const A* row, int64_t heads, int64_t width, A* sum) {
+  accumulate_heads<kLanes<A>, A>(
       weight, heads, width, [&](auto lanes, int64_t offset) { return load<decltype(lanes)::value>(row + offset); },
       sum);
 }
 
-template <typename T, typename I>
-inline const T* bias_of(const AttentionArgs<T, I>& args, int64_t edge) {
+template <typename A>
+inline const A* bias_of(const AttentionRowsArgs<A>& args, int64_t edge) {
   return args.bias != nullptr ? args.bias + edge * args.bias_heads : nullptr;
 }
 
-template <int N, typename T, typename I>
-inline Vector<Accumulate<T>, N> bias_lanes(const AttentionArgs<T, I>& args, const T* bias, int64_t head) {
-  if (args.bias_heads == 1) return Vector<Accumulate<T>, N>{} + widen(*bias);
+template <int N, typename A>
+inline Vector<A, N> bias_lanes(const AttentionRowsArgs<A>& args, const A* bias, int64_t head) {
+  if (args.bias_heads == 1) return Vector<A, N>{} + widen(*bias);
   return load<N>(bias + head);
 }
 
-template <Score score, int kHeads, typename T, typename I>
-inline void logits(const AttentionArgs<T, I>& args, int64_t heads, int64_t dst, int64_t src, int64_t edge,
-                   Accumulate<T>* out) {
-  using A = Accumulate<T>;
+template <Score score, typename A>
+inline void logits(const AttentionRowsArgs<A>& args, int64_t heads, int64_t dst, int64_t src, int64_t edge, A* out) {
   const int64_t row = heads * args.score_width;
-  const T* q = args.q + dst * row;
-  const T* k = args.k + src * row;
+  const A* q = args.q + dst * row;
+  const A* k = args.k + src * row;
   const A parameter = static_cast<A>(args.parameter);
   if constexpr (score == Score::kProduct) {
     dots(q, k, heads, args.score_width, out);
   } else if constexpr (score == Score::kMixed) {
-    sum_heads<kLanes<T>, A>(
+    sum_heads<kLanes<A>, A>(
         heads, args.score_width,
         [&](auto lanes, int64_t offset) {
           constexpr int N = decltype(lanes)::value;
@@ -98,8 +91,8 @@ inline void logits(const AttentionArgs<T, I>& args, int64_t heads, int64_t dst, 
         },
         out);
   }
-  const T* bias = bias_of(args, edge);
-  for_heads<kHeads>(heads, [&](auto lanes, int64_t h) {
+  const A* bias = bias_of(args, edge);
+  for_heads(heads, [&](auto lanes, int64_t h) {
     constexpr int N = decltype(lanes)::value;
     Vector<A, N> value;
     if constexpr (score == Score::kSum) {
@@ -116,12 +109,11 @@ inline void logits(const AttentionArgs<T, I>& args, int64_t heads, int64_t dst, 
 }
 
 // Turns the gradient of a logit into that of what the leaky rectifier was given.
-template <int kHeads, typename T, typename I>
-inline void through_rectifier(const AttentionArgs<T, I>& args, int64_t heads, int64_t dst, int64_t src, int64_t edge,
-                              Accumulate<T>* gradient) {
-  using A = Accumulate<T>;
-  const T* bias = bias_of(args, edge);
-  for_heads<kHeads>(heads, [&](auto lanes, int64_t h) {
+template <typename A>
+inline void through_rectifier(const AttentionRowsArgs<A>& args, int64_t heads, int64_t dst, int64_t src, int64_t edge,
+                              A* gradient) {
+  const A* bias = bias_of(args, edge);
+  for_heads(heads, [&](auto lanes, int64_t h) {
     constexpr int N = decltype(lanes)::value;
     Vector<A, N> value = load<N>(args.q + dst * heads + h) + load<N>(args.k + src * heads + h);
     if (bias != nullptr) value += bias_lanes<N>(args, bias, h);
@@ -141,41 +133,39 @@ inline void fill(A* values, int64_t count, A value) {
 }
 
 // target[h, f] = scale[h] * sum[h, f]; scale null: the sum itself.
-template <typename T>
-inline void finish(const Accumulate<T>* sum, const Accumulate<T>* scale, int64_t heads, int64_t width, T* target) {
+template <typename A>
+inline void finish(const A* sum, const A* scale, int64_t heads, int64_t width, A* target) {
   for (int64_t h = 0; h < heads; ++h) {
-    const Accumulate<T> factor = scale != nullptr ? scale[h] : Accumulate<T>(1);
-    for (int64_t f = h * width; f < (h + 1) * width; ++f) target[f] = narrow<T>(sum[f] * factor);
+    const A factor = scale != nullptr ? scale[h] : A(1);
+    for (int64_t f = h * width; f < (h + 1) * width; ++f) target[f] = narrow<A>(sum[f] * factor);
   }
 }
 
 // What the gradients of the logits give to one end's features: the factor that all edges share comes in here.
-template <Score score, typename T, typename I>
-inline void finish_end(const AttentionArgs<T, I>& args, const Accumulate<T>* sum, T* target) {
-  using A = Accumulate<T>;
+template <Score score, typename A>
+inline void finish_end(const AttentionRowsArgs<A>& args, const A* sum, A* target) {
   const int64_t row = args.heads * args.score_width;
   for (int64_t f = 0; f < row; ++f) {
     A value = sum[f];
     if constexpr (score == Score::kProduct) value *= static_cast<A>(args.parameter);
     if constexpr (score == Score::kMixed) value *= widen(args.att[f]);
-    target[f] = narrow<T>(value);
+    target[f] = narrow<A>(value);
   }
 }
 
 // Adds one edge's part of the gradient to the features of one end; `other` holds those of the opposite end.
-template <Score score, int kHeads, typename T, typename I>
-inline void accumulate_end(const AttentionArgs<T, I>& args, int64_t heads, const Accumulate<T>* gradient, const T* own,
-                           const T* other, Accumulate<T>* sum) {
-  using A = Accumulate<T>;
+template <Score score, typename A>
+inline void accumulate_end(const AttentionRowsArgs<A>& args, int64_t heads, const A* gradient, const A* own,
+                           const A* other, A* sum) {
   if constexpr (score == Score::kProduct) {
     accumulate(gradient, other, heads, args.score_width, sum);
   } else if constexpr (score == Score::kSum) {
-    for_heads<kHeads>(heads, [&](auto lanes, int64_t h) {
+    for_heads(heads, [&](auto lanes, int64_t h) {
       constexpr int N = decltype(lanes)::value;
       store<N>(sum + h, load<N>(sum + h) + load<N>(gradient + h));
     });
   } else {
-    accumulate_heads<kLanes<T>, A>(
+    accumulate_heads<kLanes<A>, A>(
         gradient, heads, args.score_width,
         [&](auto lanes, int64_t offset) {
           constexpr int N = decltype(lanes)::value;

@@ -110,16 +110,12 @@ inline int64_t accumulate_packed(const A* weight, int64_t heads, const Value& va
   return head;
 }
 
-// Calls visit(lanes, offset) for vectors that cover the heads once each: one vector of all where their number is known.
-template <int kHeads, typename Visit>
+// Calls visit(lanes, offset) for vectors that cover the heads once each.
+template <typename Visit>
 [[gnu::always_inline]] inline void for_heads(int64_t heads, const Visit& visit) {
-  if constexpr (kHeads > 0) {
-    visit(TileSize<kHeads>{}, int64_t{0});
-  } else {
-    int64_t head = 0;
-    for (; head + 4 <= heads; head += 4) visit(TileSize<4>{}, head);
-    for (; head < heads; ++head) visit(TileSize<1>{}, head);
-  }
+  int64_t head = 0;
+  for (; head + 4 <= heads; head += 4) visit(TileSize<4>{}, head);
+  for (; head < heads; ++head) visit(TileSize<1>{}, head);
 }
 
 // Calls packed(TileSize<W>) where `width` is a W that divides a vector; returns how many heads that has done.

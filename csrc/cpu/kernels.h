@@ -7,30 +7,101 @@
 
 namespace gnnkit {
 
-#define GNNKIT_DECLARE_KERNELS(isa)                                                 \
-  namespace isa {                                                                   \
-  template <typename T, typename I>                                                 \
-  void spmm_rows(const SpmmArgs<T, I>&, int64_t begin, int64_t end);                \
-  template <typename T, typename I>                                                 \
-  void spmm_extremum_rows(const SpmmArgs<T, I>&, int64_t begin, int64_t end);       \
-  template <typename T, typename I>                                                 \
-  void sddmm_rows(const SddmmArgs<T, I>&, int64_t begin, int64_t end);              \
-  template <typename T, typename I>                                                 \
-  void segment_expand_rows(const SegmentArgs<T, I>&, int64_t begin, int64_t end);   \
-  template <typename T, typename I>                                                 \
-  void segment_softmax_rows(const SegmentArgs<T, I>&, int64_t begin, int64_t end);  \
-  template <typename T, typename I>                                                 \
-  void softmax_backward_rows(const SegmentArgs<T, I>&, int64_t begin, int64_t end); \
-  template <typename T, typename I>                                                 \
-  void attention_rows(const AttentionArgs<T, I>&, int64_t begin, int64_t end);      \
-  template <typename T, typename I>                                                 \
-  void attention_dst_rows(const AttentionArgs<T, I>&, int64_t begin, int64_t end);  \
-  template <typename T, typename I>                                                 \
-  void attention_src_rows(const AttentionArgs<T, I>&, int64_t begin, int64_t end);  \
-  template <typename T>                                                             \
-  void epilogue_range(const EpilogueArgs<T>&, int64_t begin, int64_t end);          \
-  template <typename T>                                                             \
-  void epilogue_backward_range(const EpilogueArgs<T>&, int64_t begin, int64_t end); \
+// Attention by rows of a pass over the graph, in the dtype of accumulation: destinations in the forward pass and the
+// first half of the backward pass, sources in the second half, where the topology is that of the transpose.
+template <typename A>
+struct AttentionRowsArgs {
+  Topology topology;
+  const A* q;           // [num_dst, heads, score_width]
+  const A* k;           // [num_src, heads, score_width]
+  const A* v;           // [num_src, heads, width]
+  const A* att;         // [heads, score_width], Score::kMixed only
+  const A* bias;        // [E, bias_heads]; null: none
+  A* out;               // [num_dst, heads, width]; read by the backward pass
+  A* peak;              // [num_dst, heads]: maximum of the logits
+  A* inverse;           // [num_dst, heads]: 1 / sum of exp(logit - maximum)
+  A* delta;             // [num_dst, heads]: <grad, out>
+  const A* statistics;  // [num_dst, 3, heads]: peak, inverse and delta side by side; second half of the backward pass
+  const A* grad;        // [num_dst, heads, width]
+  A* grad_q;
+  A* grad_k;
+  A* grad_v;
+  A* grad_bias;  // null: not wanted
+  A* grad_att;   // one row per destination, to be summed; null: not wanted
+  int64_t heads;
+  int64_t score_width;
+  int64_t width;
+  int64_t bias_heads;
+  double parameter;  // scale of a product, or slope of the leaky rectifier below zero
+  Score score;
+};
+
+// One block of a dense product, out = a b. Any strides: a transposed factor is read as it lies.
+template <typename T>
+struct ProductArgs {
+  using A = Accumulate<T>;
+  const T* a;
+  int64_t a_row;
+  int64_t a_depth;
+  const T* b;
+  int64_t b_depth;
+  int64_t b_column;
+  T* out;      // null: the block is a partial sum
+  A* partial;  // where such a block goes
+  int64_t out_row;
+  int64_t rows;  // at most kProductRows
+  int64_t depth;
+  int64_t columns;
+};
+
+// A block of `a` and the results of a block must fit on the stack of a thread.
+constexpr int64_t kProductRows = 192;
+
+template <typename T>
+struct PartialArgs {
+  const Accumulate<T>* partial;  // [count, size]
+  T* out;                        // [size]
+  int64_t count;
+  int64_t size;
+};
+
+#define GNNKIT_DECLARE_KERNELS(isa)                                                  \
+  namespace isa {                                                                    \
+  template <typename T, typename I>                                                  \
+  void spmm_rows(const SpmmArgs<T, I>&, int64_t begin, int64_t end);                 \
+  template <typename T, typename I>                                                  \
+  void spmm_extremum_rows(const SpmmArgs<T, I>&, int64_t begin, int64_t end);        \
+  template <typename T, typename I>                                                  \
+  void sddmm_rows(const SddmmArgs<T, I>&, int64_t begin, int64_t end);               \
+  template <typename T, typename I>                                                  \
+  void segment_expand_rows(const SegmentArgs<T, I>&, int64_t begin, int64_t end);    \
+  template <typename T, typename I>                                                  \
+  void segment_softmax_rows(const SegmentArgs<T, I>&, int64_t begin, int64_t end);   \
+  template <typename T, typename I>                                                  \
+  void softmax_backward_rows(const SegmentArgs<T, I>&, int64_t begin, int64_t end);  \
+  template <typename A>                                                              \
+  void attention_rows(const AttentionRowsArgs<A>&, int64_t begin, int64_t end);      \
+  template <typename A>                                                              \
+  void attention_dst_rows(const AttentionRowsArgs<A>&, int64_t begin, int64_t end);  \
+  template <typename A>                                                              \
+  void attention_src_rows(const AttentionRowsArgs<A>&, int64_t begin, int64_t end);  \
+  template <typename T>                                                              \
+  void gate_rows(const GateArgs<T>&, int64_t begin, int64_t end);                    \
+  template <typename T>                                                              \
+  void gate_dst_rows(const GateArgs<T>&, int64_t begin, int64_t end);                \
+  template <typename T>                                                              \
+  void gate_src_rows(const GateArgs<T>&, int64_t begin, int64_t end);                \
+  void packed_attention_rows(const AttentionRowsArgs<float>&, int64_t, int64_t);     \
+  void packed_attention_dst_rows(const AttentionRowsArgs<float>&, int64_t, int64_t); \
+  void packed_attention_src_rows(const AttentionRowsArgs<float>&, int64_t, int64_t); \
+  template <typename T>                                                              \
+  void epilogue_range(const EpilogueArgs<T>&, int64_t begin, int64_t end);           \
+  template <typename T>                                                              \
+  void epilogue_backward_range(const EpilogueArgs<T>&, int64_t begin, int64_t end);  \
+  template <typename T>                                                              \
+  void product_block(const ProductArgs<T>&);                                         \
+  template <typename T>                                                              \
+  void sum_partials(const PartialArgs<T>&, int64_t begin, int64_t end);              \
   }
 
 #if defined(GNNKIT_HAS_BASELINE)

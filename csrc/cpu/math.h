@@ -7,27 +7,39 @@
 
 namespace gnnkit::GNNKIT_ISA {
 
-// e^x within 2 units in the last place: x = n ln 2 + r, a polynomial in r, and n put into the exponent.
-inline float exponential(float x) {
+// e^x within 2 units in the last place: x = n ln 2 + r, a polynomial in r, and n put into the exponent. `Value` is a
+// float or a vector of them, `Bits` its bits.
+template <typename Value, typename Bits>
+inline Value exponential_of(Value x) {
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
-  const float clamped = x < -87.0f ? -87.0f : (x > 88.0f ? 88.0f : x);
-  const float shifted = clamped * 1.44269504088896341f + kRound;
-  const float n = shifted - kRound;
-  const float r = (clamped - n * 0.693359375f) - n * -2.12194440e-4f;
-  float y = 1.9875691500e-4f;
-  y = y * r + 1.3981999507e-3f;
+  const Value clamped = x < -87.0f ? Value{} - 87.0f : (x > 88.0f ? Value{} + 88.0f : x);
+  const Value shifted = clamped * 1.44269504088896341f + kRound;
+  const Value n = shifted - kRound;
+  const Value r = (clamped - n * 0.693359375f) - n * -2.12194440e-4f;
+  Value y = r * 1.9875691500e-4f + 1.3981999507e-3f;
   y = y * r + 8.3334519073e-3f;
   y = y * r + 4.1665795894e-2f;
   y = y * r + 1.6666665459e-1f;
   y = y * r + 5.0000001201e-1f;
   y = y * r * r + r + 1.0f;
-  const uint32_t exponent = (bit_cast<uint32_t>(shifted) - bit_cast<uint32_t>(kRound) + 127u) << 23;
-  const float scaled = y * bit_cast<float>(exponent);
-  const float low = x < -87.0f ? 0.0f : scaled;  // what is below the smallest normal number counts as zero
-  const float high = x > 88.0f ? scaled * 1e38f : low;
+  const Bits exponent = (bit_cast<Bits>(shifted) - bit_cast<uint32_t>(kRound) + 127u) << 23;
+  const Value scaled = y * bit_cast<Value>(exponent);
+  const Value low = x < -87.0f ? Value{} : scaled;  // what is below the smallest normal number counts as zero
+  const Value high = x > 88.0f ? scaled * 1e38f : low;
   return x != x ? x : high;
 }
+inline float exponential(float x) { return exponential_of<float, uint32_t>(x); }
 inline double exponential(double x) { return std::exp(x); }
+
+template <int N>
+inline Vector<float, N> exponential_lanes(Vector<float, N> x) {
+  return exponential_of<Vector<float, N>, Vector<uint32_t, N>>(x);
+}
+template <int N>
+inline Vector<double, N> exponential_lanes(Vector<double, N> x) {
+  for (int lane = 0; lane < N; ++lane) x[lane] = std::exp(x[lane]);
+  return x;
+}
 
 // erf(z) by Abramowitz and Stegun 7.1.26, |error| <= 1.5e-7, given exp(-z^2).
 inline float error_function(float z, float exp_minus_square) {

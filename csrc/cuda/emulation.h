@@ -153,6 +153,17 @@ T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32) {
   return gnnkit::emulation::shuffle(mask, value, source > (lane | (width - 1)) ? lane : source);
 }
 
+// The lanes that gave the same value.
+template <typename T>
+unsigned __match_any_sync(unsigned mask, T value) {
+  unsigned peers = 0;
+  for (int source = 0; source < 32; ++source) {
+    if ((mask >> source & 1u) == 0) continue;
+    if (gnnkit::emulation::shuffle(mask, value, source) == value) peers |= 1u << source;
+  }
+  return peers;
+}
+
 // Atomic operations, for the types that CUDA has them for.
 #define GNNKIT_ATOMIC(name, type, expression)                                                      \
   inline type name(type* address, type value) {                                                    \

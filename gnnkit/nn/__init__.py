@@ -10,6 +10,7 @@ from gnnkit.nn.conv import (
     GINConv,
     GINEConv,
     ResGatedGraphConv,
+    RGCNConv,
     SAGEConv,
     TransformerConv,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "MessagePassing",
     "ModelConfig",
     "PairNorm",
+    "RGCNConv",
     "ResGatedGraphConv",
     "SAGEConv",
     "TransformerConv",

@@ -4,10 +4,15 @@ from gnnkit import _backend
 from gnnkit.ops.attention import attend, gat, gatv2
 from gnnkit.ops.dropout import dropout_epilogue
 from gnnkit.ops.edges import aggregate, gather
+from gnnkit.ops.gate import gated_aggregate
+from gnnkit.ops.k_hop import k_hop
+from gnnkit.ops.masked_spgemm import masked_spgemm
 from gnnkit.ops.scatter import scatter
 from gnnkit.ops.segment import segment_reduce
+from gnnkit.ops.segment_matmul import segment_matmul
 from gnnkit.ops.softmax import edge_softmax, segment_softmax
 from gnnkit.ops.sort import sort_index
+from gnnkit.ops.spgemm import spgemm
 from gnnkit.ops.spmm import sddmm, spmm
 
 _backend.load()
@@ -17,13 +22,18 @@ __all__ = [
     "attend",
     "dropout_epilogue",
     "edge_softmax",
+    "gated_aggregate",
     "gat",
     "gather",
     "gatv2",
+    "k_hop",
+    "masked_spgemm",
     "scatter",
     "sddmm",
+    "segment_matmul",
     "segment_reduce",
     "segment_softmax",
     "sort_index",
+    "spgemm",
     "spmm",
 ]

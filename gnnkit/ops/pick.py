@@ -1,5 +1,7 @@
 """Scattering to, and gathering from, one chosen row per element: the gradients of minima and maxima."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -30,7 +32,7 @@ def pick_gather(src: Tensor, index: Tensor) -> Tensor:
 
 def scatter_reference(src: Tensor, index: Tensor, dim_size: int) -> Tensor:
     """``out[index[s, f], f] += src[s, f]``; a negative index drops the element."""
-    rows = src.reshape(src.size(0), -1) if src.numel() else src.reshape(src.size(0), 0)
+    rows = src.reshape(src.size(0), math.prod(src.shape[1:]))
     index = index.reshape(rows.shape)
     kept = torch.where(index < 0, 0, rows).to(_wide(src.dtype))
     out = kept.new_zeros((max(dim_size, 1), rows.size(1)))

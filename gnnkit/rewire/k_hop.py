@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import numpy as np
-import scipy.sparse
-import torch
 from torch_geometric.transforms import BaseTransform
 
+from gnnkit import Graph, ops
 from gnnkit.compat.pyg import replace_edges
 from gnnkit.errors import ConfigError, DataError
 
@@ -49,12 +47,13 @@ class KHop(BaseTransform):
         if data.edge_index is None:
             raise DataError("KHop needs data.edge_index, which is missing")
         num_nodes = int(data.num_nodes)
-        source, target, distance = hop_distances(data.edge_index.cpu().numpy(), num_nodes, self.k)
-        edge_index = torch.from_numpy(np.stack([source, target]))
+        # Rows of a graph are destinations: turned round, they are the sources of the edges, which thus come in order.
+        turned = Graph.from_edge_index(data.edge_index.flip(0), num_nodes)
+        pairs, distance = ops.k_hop(turned, self.k)
         attributes = {}
         if self.distance_attr is not None:
-            attributes[self.distance_attr] = torch.from_numpy(distance).to(data.edge_index.device)
-        replace_edges(data, edge_index.to(data.edge_index.device, data.edge_index.dtype), attributes)
+            attributes[self.distance_attr] = distance
+        replace_edges(data, pairs.edge_index.flip(0), attributes)
         if data.num_nodes != num_nodes:
             data.num_nodes = num_nodes
         return data
@@ -62,45 +61,3 @@ class KHop(BaseTransform):
     def __repr__(self) -> str:
         """The settings."""
         return f"KHop({self.k}, distance_attr={self.distance_attr!r})"
-
-
-def hop_distances(edge_index: np.ndarray, num_nodes: int, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All ordered pairs at hop distance 1 to ``k``.
-
-    Args:
-        edge_index: ``[2, E]``.
-        num_nodes: Number of nodes.
-        k: Largest distance.
-
-    Returns:
-        Sources, targets and distances, int64 ``[E']``, ordered by source, then target.
-    """
-    source, target = edge_index
-    ones = np.ones(len(source), dtype=np.int32)
-    step = _pattern(scipy.sparse.csr_array((ones, (source, target)), shape=(num_nodes, num_nodes)))
-    nodes = np.arange(num_nodes)
-    seen = scipy.sparse.csr_array((np.ones(num_nodes, np.int32), (nodes, nodes)), shape=(num_nodes, num_nodes))
-    frontier, rings = seen, []
-    for _ in range(k):
-        reached = _pattern(frontier @ step)
-        frontier = scipy.sparse.csr_array(reached - reached.multiply(seen))
-        frontier.eliminate_zeros()
-        if frontier.nnz == 0:
-            break
-        rings.append(frontier.tocoo())
-        seen = seen + frontier
-    distance = np.concatenate([np.full(ring.nnz, hop + 1, np.int64) for hop, ring in enumerate(rings)] or [_NONE])
-    rows = np.concatenate([ring.row.astype(np.int64) for ring in rings] or [_NONE])
-    columns = np.concatenate([ring.col.astype(np.int64) for ring in rings] or [_NONE])
-    order = np.lexsort((columns, rows))
-    return rows[order], columns[order], distance[order]
-
-
-_NONE = np.empty(0, dtype=np.int64)
-
-
-def _pattern(matrix: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
-    """The same entries, each once and with the value 1."""
-    matrix.sum_duplicates()
-    matrix.data[:] = 1
-    return matrix

@@ -8,7 +8,7 @@ import torch
 from scipy.special import erf
 from torch import Tensor
 
-from gnnkit import ops
+from gnnkit import Graph, ops
 from tests.ops.samples import Sample
 
 Arrays = dict[str, np.ndarray]
@@ -76,6 +76,12 @@ def dense_product(sample: Sample, arrays: Arrays) -> np.ndarray:
         np.add.at(matrix, (sample.dst, sample.src), heads[:, head])
         out[:, head] = matrix @ x[:, head]
     return out.reshape(sample.graph.num_dst, *arrays["x"].shape[1:])
+
+
+def dense_matrix(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    matrix = np.zeros(shape)
+    np.add.at(matrix, (rows, columns), values)
+    return matrix
 
 
 ACTIVATIONS = {
@@ -236,6 +242,95 @@ def _gatv2(heads: int) -> OpCase:
     )
 
 
+def _gated(normalize: bool, edge: bool, result: int) -> OpCase:
+    """``result`` 0: the aggregate; 1: the edge states; 2: both, side by side."""
+
+    def shapes(sample: Sample) -> dict[str, tuple[int, ...]]:
+        graph, width = sample.graph, sample.width
+        found = {"a": (graph.num_dst, width), "b": (graph.num_src, width), "v": (graph.num_src, width)}
+        return found | ({"edge": (graph.num_edges, width)} if edge else {})
+
+    def call(sample: Sample, t: Tensors) -> Tensor:
+        results = ops.gated_aggregate(sample.graph, t["a"], t["b"], t["v"], t.get("edge"), normalize=normalize, eps=0.1)
+        return torch.cat(results) if result == 2 else results[result]
+
+    def oracle(sample: Sample, a: Arrays) -> np.ndarray:
+        state = a["a"][sample.dst] + a["b"][sample.src] + a.get("edge", 0)
+        gate = 1 / (1 + np.exp(-state))
+        out = reduce_by(sample.dst, gate * a["v"][sample.src], sample.graph.num_dst, "sum")
+        if normalize:
+            out = out / (reduce_by(sample.dst, gate, sample.graph.num_dst, "sum") + 0.1)
+        return np.concatenate([out, state]) if result == 2 else (out, state)[result]
+
+    name = ("normalized" if normalize else "plain") + ("-edge" if edge else "")
+    return OpCase(f"gated_aggregate-{name}-{result}", call, shapes, oracle, twice_differentiable=False)
+
+
+def _weights(weighted: str) -> Callable[[Sample], dict[str, tuple[int, ...]]]:
+    return lambda sample: {f"{factor}_weight": (sample.graph.num_edges,) for factor in weighted}
+
+
+def _square(sample: Sample, a: Arrays) -> np.ndarray:
+    """The graph times its transpose, each with its own weights, as dense matrices."""
+    ones, graph = np.ones(len(sample.src)), sample.graph
+    left = dense_matrix(sample.dst, sample.src, a.get("a_weight", ones), (graph.num_dst, graph.num_src))
+    right = dense_matrix(sample.src, sample.dst, a.get("b_weight", ones), (graph.num_src, graph.num_dst))
+    return left @ right
+
+
+def _spgemm(weighted: str, *, sort: bool = False) -> OpCase:
+    def call(sample: Sample, t: Tensors) -> Tensor:
+        product, values = ops.spgemm(
+            sample.graph, sample.graph.transpose(), t.get("a_weight"), t.get("b_weight"), sort=sort
+        )
+        index = product.dst_of_position().long() * product.num_src + product.col.long()
+        shape = (product.num_dst, product.num_src)
+        return values.new_zeros(shape[0] * shape[1]).index_add(0, index, values).reshape(shape)
+
+    return OpCase(f"spgemm-{weighted}{'-sorted' * sort}", call, _weights(weighted), _square)
+
+
+def _masked_spgemm(weighted: str) -> OpCase:
+    def call(sample: Sample, t: Tensors) -> Tensor:
+        graph = sample.graph
+        # Pairs of destinations, some of them twice, some without a common source.
+        dst = graph.edge_index[1]
+        mask = Graph.from_edge_index(torch.stack([dst.flip(0), dst]), graph.num_dst)
+        return ops.masked_spgemm(mask, graph, graph.transpose(), t.get("a_weight"), t.get("b_weight"))
+
+    return OpCase(
+        f"masked_spgemm-{weighted}",
+        call,
+        _weights(weighted),
+        lambda sample, a: _square(sample, a)[sample.dst, sample.dst[::-1]],
+    )
+
+
+def matmul_by(sample: Sample, a: Arrays) -> np.ndarray:
+    """Row by row with the matrix of its segment."""
+    out = np.zeros((len(a["x"]), a["weight"].shape[2]))
+    for row, segment in enumerate(sample.segment):
+        out[row] = a["x"][row] @ a["weight"][segment]
+    return out
+
+
+def _segment_matmul(rows: int | None, columns: int) -> OpCase:
+    # Weights as a layer draws them, so that results stay near 1 and rounding within the tolerances.
+    def scale(sample: Sample) -> float:
+        return max(rows or sample.width, 1) ** -0.5
+
+    def shapes(sample: Sample) -> dict[str, tuple[int, ...]]:
+        width = sample.width if rows is None else rows
+        return {"x": (sample.graph.num_edges, width), "weight": (sample.graph.num_dst, width, columns)}
+
+    return OpCase(
+        f"segment_matmul-{rows or 'F'}x{columns}",
+        lambda sample, t: ops.segment_matmul(t["x"], sample.ptr, t["weight"] * scale(sample)),
+        shapes,
+        lambda sample, a: matmul_by(sample, {"x": a["x"], "weight": a["weight"] * scale(sample)}),
+    )
+
+
 CASES = [
     *(_segment_reduce(reduce) for reduce in ("sum", "mean", "min", "max")),
     *(_scatter(reduce) for reduce in ("sum", "mean", "min", "max")),
@@ -269,6 +364,10 @@ CASES = [
     _gat("plain", 1),
     _gatv2(2),
     _gatv2(8),
+    _gated(True, True, 2),
+    _gated(True, False, 0),
+    _gated(False, True, 0),
+    _gated(True, True, 1),
     OpCase(
         "sddmm",
         lambda sample, t: ops.sddmm(sample.graph, t["a"], t["b"]),
@@ -287,7 +386,12 @@ CASES = [
         lambda sample: {"a": (sample.graph.num_dst, sample.width, 1), "b": (sample.graph.num_src, sample.width, 1)},
         lambda sample, a: (a["a"][sample.dst] * a["b"][sample.src])[..., 0],
     ),
+    *(_spgemm(weighted, sort=sort) for weighted in ("ab", "a", "b") for sort in (False, True)),
+    *(_masked_spgemm(weighted) for weighted in ("ab", "a", "b")),
     *(_epilogue(act) for act in ACTIVATIONS),
+    _segment_matmul(None, 5),
+    _segment_matmul(None, 67),
+    _segment_matmul(3, 16),
 ]
 
 

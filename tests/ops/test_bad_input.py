@@ -2,9 +2,12 @@ import pytest
 import torch
 
 from gnnkit import Graph, ops
-from gnnkit.errors import DtypeError, IndexRangeError, ShapeError
+from gnnkit.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
 
 GRAPH = Graph.from_edge_index(torch.tensor([[0, 1, 2], [1, 0, 0]]), num_nodes=3)
+SHORT = Graph.from_edge_index(GRAPH.edge_index.int(), num_nodes=3)
+SMALL = Graph.from_edge_index(torch.tensor([[0], [1]]), num_nodes=2)
+BIPARTITE = Graph.from_edge_index(torch.tensor([[0], [1]]), num_src=1, num_dst=2)
 X = torch.zeros(3, 4)
 ROWS = torch.zeros(3, 2, 2)
 INDEX = torch.tensor([0, 1, 1])
@@ -53,10 +56,34 @@ def ptr(*values):
         (lambda: ops.gat(GRAPH, ROWS, ROWS, ROWS), ShapeError, "one number per node and head"),
         (lambda: ops.gat(GRAPH, X, X, ROWS), ShapeError, "with one H"),
         (lambda: ops.gatv2(GRAPH, ROWS, ROWS, X), ShapeError, r"\[H, F\]"),
+        (lambda: ops.spgemm(GRAPH, X), DtypeError, "b must be a gnnkit.Graph, got Tensor"),  # type: ignore[call-overload]
+        (lambda: ops.spgemm(GRAPH, SMALL), ShapeError, "a.num_src = 3 and b.num_dst = 2"),
+        (lambda: ops.spgemm(GRAPH, GRAPH, torch.ones(2)), ShapeError, "num_edges = 3"),
+        (lambda: ops.spgemm(GRAPH, GRAPH, None, torch.ones(3, 1)), ShapeError, r"one number per edge, \[E\]"),
+        (lambda: ops.spgemm(GRAPH, GRAPH, torch.ones(3), torch.ones(3).double()), DtypeError, "one dtype"),
+        (lambda: ops.spgemm(GRAPH, GRAPH, INDEX), DtypeError, "float32, float64 or bfloat16"),
+        (lambda: ops.spgemm(GRAPH, GRAPH, torch.ones(3).to("meta")), ShapeError, "one device"),
+        (lambda: ops.spgemm(GRAPH, SHORT), DtypeError, "one dtype"),
+        (lambda: ops.masked_spgemm(X, GRAPH, GRAPH), DtypeError, "mask must be"),  # type: ignore[arg-type]
+        (lambda: ops.masked_spgemm(SMALL, GRAPH, GRAPH), ShapeError, "a.num_dst = 3"),
+        (lambda: ops.masked_spgemm(SHORT, GRAPH, GRAPH), DtypeError, "one dtype"),
+        (lambda: ops.masked_spgemm(GRAPH, GRAPH, GRAPH, torch.ones(4)), ShapeError, "num_edges = 3"),
+        (lambda: ops.k_hop(GRAPH, 0), ConfigError, "at least 1, got 0"),
+        (lambda: ops.k_hop(BIPARTITE, 1), ShapeError, "no single number of nodes"),
+        (lambda: ops.k_hop(INDEX, 1), DtypeError, "graph must be a gnnkit.Graph"),  # type: ignore[arg-type]
         (lambda: ops.gather(GRAPH, X, "up"), ShapeError, '"src" or "dst"'),  # type: ignore[arg-type]
         (lambda: ops.gather(GRAPH, X[:1], "dst"), ShapeError, "num_dst = 3"),
         (lambda: ops.aggregate(GRAPH, X[:1]), ShapeError, "num_edges = 3"),
         (lambda: ops.aggregate(GRAPH, X, "median"), ShapeError, "one of"),
+        (lambda: ops.segment_matmul(X, ptr(0, 2), torch.ones(1, 4, 2)), IndexRangeError, "ends at 2"),
+        (lambda: ops.segment_matmul(X, ptr(0, 2, 1, 3), torch.ones(3, 4, 2)), IndexRangeError, r"ptr\[2\] = 1"),
+        (lambda: ops.segment_matmul(X, ptr(0, 3), torch.ones(2, 4, 2)), ShapeError, "than weight has matrices, 3"),
+        (lambda: ops.segment_matmul(X, ptr(0, 3), torch.ones(1, 3, 2)), ShapeError, r"with one K, got \(3, 4\)"),
+        (lambda: ops.segment_matmul(X, ptr(0, 3), torch.ones(4, 2)), ShapeError, r"\[R, K, N\]"),
+        (lambda: ops.segment_matmul(X[0], ptr(0, 3), torch.ones(1, 4, 2)), ShapeError, r"\[E, K\]"),
+        (lambda: ops.segment_matmul(X, ptr(0, 3), torch.ones(1, 4, 2).double()), DtypeError, "one dtype"),
+        (lambda: ops.segment_matmul(X, ptr(0, 3).float(), torch.ones(1, 4, 2)), DtypeError, "int32 or int64"),
+        (lambda: ops.segment_matmul(X, ptr(0, 3), torch.ones(1, 4, 2).to("meta")), ShapeError, "one device"),
     ],
 )
 def test_bad_input_is_named(call, error, words):

@@ -15,7 +15,14 @@ from tests.ops.samples import STRUCTURES, sample
 from tests.tolerances import assert_close
 
 all_cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-NOT_DIFFERENTIABLE = {"sort_index", "dropout_epilogue_backward", "attention_backward_dst", "attention_backward_src"}
+NOT_DIFFERENTIABLE = {
+    "sort_index",
+    "dropout_epilogue_backward",
+    "attention_backward_dst",
+    "attention_backward_src",
+    "gated_aggregate_backward_dst",
+    "gated_aggregate_backward_src",
+}
 
 
 class Recorder(TorchDispatchMode):

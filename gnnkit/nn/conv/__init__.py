@@ -5,6 +5,7 @@ from gnnkit.nn.conv.gat import GATConv, GATv2Conv
 from gnnkit.nn.conv.gated_gcn import GatedGCNConv, ResGatedGraphConv
 from gnnkit.nn.conv.gcn import GCNConv
 from gnnkit.nn.conv.gin import GINConv, GINEConv
+from gnnkit.nn.conv.rgcn import RGCNConv
 from gnnkit.nn.conv.sage import SAGEConv
 from gnnkit.nn.conv.transformer import TransformerConv
 
@@ -16,6 +17,7 @@ __all__ = [
     "GINConv",
     "GINEConv",
     "GatedGCNConv",
+    "RGCNConv",
     "ResGatedGraphConv",
     "SAGEConv",
     "TransformerConv",

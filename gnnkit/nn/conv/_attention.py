@@ -38,6 +38,31 @@ def _with_self_loops(graph: Graph) -> Looped:
     return Looped(looped, is_loop, num_loops)
 
 
+def loops_without_features(graph: Graph, dtype: torch.dtype) -> tuple[Graph, Tensor | None]:
+    """The graph with exactly one self-loop per node, for layers that look at no edge by its number.
+
+    Returns:
+        The graph, and a mask of its edges as :func:`loop_mask` makes it: None, since the original loops are removed,
+        except while tracing, where no size may depend on the data.
+    """
+    looped = with_self_loops(graph)
+    if looped.is_loop is None or not values_readable(looped.is_loop):
+        return looped.graph, loop_mask(looped, dtype)
+
+    def compute() -> Graph:
+        kept = torch.cat([graph.edge_index[:, ~looped.is_loop], looped.graph.edge_index[:, graph.num_edges :]], dim=1)
+        return Graph.from_edge_index(kept, num_src=graph.num_src, num_dst=graph.num_dst)
+
+    return graph.cached("attention_loops_without_features", compute), None
+
+
+def head_products(rows: Tensor, vector: Tensor) -> Tensor:
+    """``<rows[n, h], vector[h]>``, ``[N, H]``: one matrix product with the vectors on a block diagonal."""
+    heads, width = vector.shape
+    diagonal = vector.unsqueeze(-1) * torch.eye(heads, dtype=vector.dtype, device=vector.device).unsqueeze(1)
+    return rows.reshape(-1, heads * width) @ diagonal.reshape(heads * width, heads)
+
+
 def loop_mask(looped: Looped, dtype: torch.dtype) -> Tensor | None:
     """Minus infinity at the original self-loops, zero elsewhere, ``[E + N]``; None where there are none."""
     if looped.is_loop is None:

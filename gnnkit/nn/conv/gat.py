@@ -171,12 +171,12 @@ class GATConv(_GraphAttention):
         assert lin_src is not None
         assert lin_dst is not None
         value = lin_src(x_src).reshape(shape)
-        a_src = (value * self.att_src.to(value.dtype)).sum(-1)
+        a_src = attention.head_products(value, self.att_src.squeeze(0).to(value.dtype))
         if x_dst is None:
             a_dst = a_src.new_zeros((graph.num_dst, self.heads))
         else:
             rows = value if x_dst is x_src and lin_dst is lin_src else lin_dst(x_dst).reshape(shape)
-            a_dst = (rows * self.att_dst.to(value.dtype)).sum(-1)
+            a_dst = attention.head_products(rows, self.att_dst.squeeze(0).to(value.dtype))
         out = self._attend(graph, a_dst, a_src, value, edge)
         return self._finish(out, x_dst)
 
@@ -190,14 +190,13 @@ class GATConv(_GraphAttention):
             turned = (by_head * self.att_edge.reshape(self.heads, -1, 1)).sum(1).to(value.dtype)
             bias = torch.nn.functional.linear(edge.to(value.dtype), turned)
             fill = self.fill_value if isinstance(self.fill_value, str) else turned.sum(-1) * self.fill_value
-        if self.add_self_loops:
+        if self.add_self_loops and bias is None:
+            graph, bias = attention.loops_without_features(graph, value.dtype)
+        elif self.add_self_loops and bias is not None and fill is not None:
             looped = attention.with_self_loops(graph)
             mask = attention.loop_mask(looped, value.dtype)
-            if bias is not None and fill is not None:
-                bias = attention.extend_edges(graph, looped, bias, fill)
-                bias = bias if mask is None else bias + mask.unsqueeze(-1)
-            else:
-                bias = mask
+            bias = attention.extend_edges(graph, looped, bias, fill)
+            bias = bias if mask is None else bias + mask.unsqueeze(-1)
             graph = looped.graph
         if not self.training or self.dropout == 0.0:
             return ops.gat(graph, a_dst, a_src, value, negative_slope=self.negative_slope, bias=bias)
@@ -297,10 +296,11 @@ class GATv2Conv(_GraphAttention):
         left = self.lin_l(x_src).reshape(shape)
         right = left if self.share_weights and x_src is x_dst else self.lin_r(x_dst).reshape(shape)
         mask = None
-        if self.add_self_loops:
+        if self.add_self_loops and edge is None:
+            graph, mask = attention.loops_without_features(graph, left.dtype)
+        elif self.add_self_loops and edge is not None:
             looped = attention.with_self_loops(graph)
-            if edge is not None:
-                edge = attention.extend_edges(graph, looped, edge, self._fill(edge))
+            edge = attention.extend_edges(graph, looped, edge, self._fill(edge))
             graph, mask = looped.graph, attention.loop_mask(looped, left.dtype)
         att = self.att.squeeze(0).to(left.dtype)
         p = self.dropout if self.training else 0.0

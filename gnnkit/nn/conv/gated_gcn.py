@@ -38,7 +38,7 @@ class GatedGCNConv(torch.nn.Module):
         ConfigError: If the widths differ: the residual of the edges, at least, needs equal ones.
 
     Determinism: bitwise, forward and backward, for a given seed of torch's global generator.
-    Complexity: ``O((N + E) F^2)`` time; ``O(E F)`` memory for the gates and edge states, none for the messages.
+    Complexity: ``O((N + E) F^2)`` time; ``O(E F)`` memory for the edge states, none for gates and messages.
     """
 
     edge_input = "features"
@@ -91,10 +91,8 @@ class GatedGCNConv(torch.nn.Module):
         if edge_attr is None:
             edge_attr = x.new_zeros((graph.num_edges, self.in_channels))
         edge_in = edge_features(edge_attr, graph, layer="GatedGCNConv", width=self.in_channels)
-        edge = ops.gather(graph, self.D(x), "dst") + ops.gather(graph, self.E(x), "src") + self.C(edge_in)
-        gate = edge.sigmoid()
-        gated = ops.spmm(graph, self.B(x).unsqueeze(-1), gate).squeeze(-1)
-        out = self.A(x) + gated / (ops.aggregate(graph, gate) + 1e-6)
+        gated, edge = ops.gated_aggregate(graph, self.D(x), self.E(x), self.B(x), self.C(edge_in))
+        out = self.A(x) + gated
         return (
             self._finish(_normalize_rows(self.bn_node_x, out), x if self.residual else None),
             self._finish(_normalize_rows(self.bn_edge_e, edge), edge_in),

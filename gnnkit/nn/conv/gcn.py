@@ -125,7 +125,12 @@ def normalized(
 
     def compute() -> tuple[Graph, Tensor]:
         ones = torch.ones(graph.num_edges, dtype=dtype, device=graph.device)
-        return _normalized(graph, ones, add_self_loops, 1.0)
+        looped, scaled = _normalized(graph, ones, add_self_loops, 1.0)
+        if looped.edge_id is None:
+            return looped, scaled
+        # No caller gave these weights, so they may lie in the order in which they are read.
+        in_order = Graph(looped.rowptr, looped.col, None, looped.num_src)
+        return in_order, scaled.index_select(0, looped.edge_id)
 
     return graph.cached(f"gcn_normalized/{add_self_loops}/{dtype}", compute)
 

@@ -1,0 +1,171 @@
+// Gated aggregation, one row at a time: gates are computed where they are used and never stored. One thread does a row,
+// its edges in ascending order of position.
+#include "cpu/math.h"
+#include "cpu/topology.h"
+
+namespace gnnkit::GNNKIT_ISA {
+
+namespace {
+
+// How many positions ahead rows are requested from memory.
+constexpr int64_t kRowDistance = 8;
+
+template <int N, typename A>
+inline Vector<A, N> logistic(Vector<A, N> x) {
+  return A(1) / (A(1) + exponential_lanes<N>(-x));
+}
+
+// What the gate is computed from must be what is stored: the backward pass sees no more than that.
+template <int N, typename T>
+inline Vector<Accumulate<T>, N> stored(Vector<Accumulate<T>, N> value) {
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    T rounded[N];
+    store<N>(rounded, value);
+    return load<N>(rounded);
+  } else {
+    return value;
+  }
+}
+
+template <int K, int N, typename T>
+inline void prefetch_ahead(const GateArgs<T>& args, int64_t position, int64_t offset, const T* left, const T* right) {
+  constexpr int64_t kLine = 64 / sizeof(T);
+  if (position + kRowDistance >= args.topology.num_edges) return;
+  const int64_t row = node_at(args.topology, position + kRowDistance) * args.width + offset;
+  for (int64_t element = 0; element < K * N; element += kLine) {
+    __builtin_prefetch(left + row + element);
+    __builtin_prefetch(right + row + element);
+  }
+}
+
+// Columns [offset, offset + K N) of row `row`.
+template <int K, int N, typename T>
+inline void forward_tile(const GateArgs<T>& args, int64_t row, int64_t offset) {
+  using A = Accumulate<T>;
+  const int64_t own = row * args.width + offset;
+  Vector<A, N> a[K], sum[K] = {}, total[K] = {};
+  for (int k = 0; k < K; ++k) a[k] = load<N>(args.a_dst + own + k * N);
+  const int64_t end = row_begin(args.topology, row + 1);
+  for (int64_t position = row_begin(args.topology, row); position < end; ++position) {
+    prefetch_ahead<K, N>(args, position, offset, args.b_src, args.v_src);
+    const int64_t source = node_at(args.topology, position) * args.width + offset;
+    const int64_t edge = edge_at(args.topology, position) * args.width + offset;
+    for (int k = 0; k < K; ++k) {
+      Vector<A, N> state = a[k] + load<N>(args.b_src + source + k * N);
+      if (args.edge != nullptr) state += load<N>(args.edge + edge + k * N);
+      store<N>(args.state + edge + k * N, state);
+      const Vector<A, N> gate = logistic<N, A>(stored<N, T>(state));
+      sum[k] += gate * load<N>(args.v_src + source + k * N);
+      total[k] += gate;
+    }
+  }
+  for (int k = 0; k < K; ++k) {
+    if (args.total != nullptr) {
+      total[k] += static_cast<A>(args.epsilon);
+      store<N>(args.total + own + k * N, total[k]);
+      sum[k] /= total[k];
+    }
+    store<N>(args.out + own + k * N, sum[k]);
+  }
+}
+
+// Gradients to the edge states and to the destinations' part of them.
+template <int K, int N, typename T>
+inline void dst_tile(const GateArgs<T>& args, int64_t row, int64_t offset) {
+  using A = Accumulate<T>;
+  const int64_t own = row * args.width + offset;
+  Vector<A, N> grad[K], mean[K] = {}, sum[K] = {};
+  for (int k = 0; k < K; ++k) {
+    grad[k] = load<N>(args.grad + own + k * N);
+    if (args.total == nullptr) continue;
+    grad[k] /= load<N>(args.total + own + k * N);
+    mean[k] = load<N>(args.out + own + k * N);
+  }
+  const int64_t end = row_begin(args.topology, row + 1);
+  for (int64_t position = row_begin(args.topology, row); position < end; ++position) {
+    prefetch_ahead<K, N>(args, position, offset, args.v_src, args.v_src);
+    const int64_t source = node_at(args.topology, position) * args.width + offset;
+    const int64_t edge = edge_at(args.topology, position) * args.width + offset;
+    for (int k = 0; k < K; ++k) {
+      const Vector<A, N> gate = logistic<N, A>(load<N>(args.state + edge + k * N));
+      const Vector<A, N> value = load<N>(args.v_src + source + k * N);
+      Vector<A, N> gradient = grad[k] * (value - mean[k]) * (gate * (A(1) - gate));
+      if (args.grad_state != nullptr) gradient += load<N>(args.grad_state + edge + k * N);
+      store<N>(args.grad_edge + edge + k * N, gradient);
+      sum[k] += gradient;
+    }
+  }
+  for (int k = 0; k < K; ++k) store<N>(args.grad_a + own + k * N, sum[k]);
+}
+
+// Gradients to the sources, over the transposed graph.
+template <int K, int N, typename T>
+inline void src_tile(const GateArgs<T>& args, int64_t row, int64_t offset) {
+  using A = Accumulate<T>;
+  Vector<A, N> b_sum[K] = {}, v_sum[K] = {};
+  const int64_t end = row_begin(args.topology, row + 1);
+  for (int64_t position = row_begin(args.topology, row); position < end; ++position) {
+    prefetch_ahead<K, N>(args, position, offset, args.grad, args.grad);
+    const int64_t destination = node_at(args.topology, position) * args.width + offset;
+    const int64_t edge = edge_at(args.topology, position) * args.width + offset;
+    for (int k = 0; k < K; ++k) {
+      Vector<A, N> grad = load<N>(args.grad + destination + k * N);
+      if (args.total != nullptr) grad /= load<N>(args.total + destination + k * N);
+      v_sum[k] += logistic<N, A>(load<N>(args.state + edge + k * N)) * grad;
+      b_sum[k] += load<N>(args.grad_edge + edge + k * N);
+    }
+  }
+  const int64_t own = row * args.width + offset;
+  for (int k = 0; k < K; ++k) {
+    store<N>(args.grad_b + own + k * N, b_sum[k]);
+    store<N>(args.grad_v + own + k * N, v_sum[k]);
+  }
+}
+
+// Calls tile(K, N, row, offset) for tiles of at most four vectors: three sums of each have to stay in registers.
+template <typename T, typename Tile>
+inline void for_each_row_tile(int64_t width, int64_t begin, int64_t end, const Tile& tile) {
+  for (int64_t row = begin; row < end; ++row) {
+    for_each_tile<kLanes<T>>(width, [&](auto tiles, auto lanes, int64_t offset) {
+      constexpr int kTiles = decltype(tiles)::value > 4 ? 4 : decltype(tiles)::value;
+      constexpr int kLane = decltype(lanes)::value;
+      for (int part = 0; part < decltype(tiles)::value / kTiles; ++part)
+        tile(TileSize<kTiles>{}, TileSize<kLane>{}, row, offset + part * kTiles * kLane);
+    });
+  }
+}
+
+}  // namespace
+
+template <typename T>
+void gate_rows(const GateArgs<T>& args, int64_t begin, int64_t end) {
+  for_each_row_tile<T>(args.width, begin, end, [&](auto tiles, auto lanes, int64_t row, int64_t offset) {
+    forward_tile<decltype(tiles)::value, decltype(lanes)::value>(args, row, offset);
+  });
+}
+
+template <typename T>
+void gate_dst_rows(const GateArgs<T>& args, int64_t begin, int64_t end) {
+  for_each_row_tile<T>(args.width, begin, end, [&](auto tiles, auto lanes, int64_t row, int64_t offset) {
+    dst_tile<decltype(tiles)::value, decltype(lanes)::value>(args, row, offset);
+  });
+}
+
+template <typename T>
+void gate_src_rows(const GateArgs<T>& args, int64_t begin, int64_t end) {
+  for_each_row_tile<T>(args.width, begin, end, [&](auto tiles, auto lanes, int64_t row, int64_t offset) {
+    src_tile<decltype(tiles)::value, decltype(lanes)::value>(args, row, offset);
+  });
+}
+
+template void gate_rows<float>(const GateArgs<float>&, int64_t, int64_t);
+template void gate_rows<double>(const GateArgs<double>&, int64_t, int64_t);
+template void gate_rows<BFloat16>(const GateArgs<BFloat16>&, int64_t, int64_t);
+template void gate_dst_rows<float>(const GateArgs<float>&, int64_t, int64_t);
+template void gate_dst_rows<double>(const GateArgs<double>&, int64_t, int64_t);
+template void gate_dst_rows<BFloat16>(const GateArgs<BFloat16>&, int64_t, int64_t);
+template void gate_src_rows<float>(const GateArgs<float>&, int64_t, int64_t);
+template void gate_src_rows<double>(const GateArgs<double>&, int64_t, int64_t);
+template void gate_src_rows<BFloat16>(const GateArgs<BFloat16>&, int64_t, int64_t);
+
+}  // namespace gnnkit::GNNKIT_ISA

@@ -68,10 +68,11 @@ std::tuple<Tensor, Tensor, Tensor> attention(const Tensor& rowptr, const Tensor&
     all.inverse = write<A>(inverse);
     const Tensor partial = partial_results(all, all.width + 2, in.v);
     with_tiles(all, all.width, [&](const auto& work, auto items) {
-      GNNKIT_LAUNCH((device::attention_kernel<items, T, I>), grid_of_tasks(work.walk), kBlock, 0, device.stream(), work);
-      if (work.walk.rows.slots() == 0) return;
-      GNNKIT_LAUNCH((device::attention_combine_kernel<items, T, I>), grid_of_slots(work.walk), kBlock, 0, device.stream(),
+      GNNKIT_LAUNCH((device::attention_kernel<items, T, I>), grid_of_tasks(work.walk), kBlock, 0, device.stream(),
                     work);
+      if (work.walk.rows.slots() == 0) return;
+      GNNKIT_LAUNCH((device::attention_combine_kernel<items, T, I>), grid_of_slots(work.walk), kBlock, 0,
+                    device.stream(), work);
     });
   });
   return {out, peak, inverse};
@@ -114,8 +115,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> attention_backward_dst(
     all.grad_bias = shared_bias ? nullptr : bias_target;
     const Tensor partial = partial_results(all, all.score_width * 2, in.v);
     with_tiles(all, all.score_width, [&](auto work, auto items) {
-      GNNKIT_LAUNCH((device::attention_backward_dst_kernel<items, T, I>), grid_of_tasks(work.walk), kBlock, 0, device.stream(),
-                    work);
+      GNNKIT_LAUNCH((device::attention_backward_dst_kernel<items, T, I>), grid_of_tasks(work.walk), kBlock, 0,
+                    device.stream(), work);
       if (work.walk.rows.slots() > 0)
         GNNKIT_LAUNCH((device::attention_backward_dst_combine_kernel<items, T, I>), grid_of_slots(work.walk), kBlock, 0,
                       device.stream(), work);
@@ -157,8 +158,8 @@ std::tuple<Tensor, Tensor> attention_backward_src(const Tensor& t_rowptr, const 
     all.grad_v = write<T>(grad_v);
     const Tensor partial = partial_results(all, all.score_width + all.width, in.v);
     with_tiles(all, std::max(all.score_width, all.width), [&](const auto& work, auto items) {
-      GNNKIT_LAUNCH((device::attention_backward_src_kernel<items, T, I>), grid_of_tasks(work.walk), kBlock, 0, device.stream(),
-                    work);
+      GNNKIT_LAUNCH((device::attention_backward_src_kernel<items, T, I>), grid_of_tasks(work.walk), kBlock, 0,
+                    device.stream(), work);
       if (work.walk.rows.slots() == 0) return;
       GNNKIT_LAUNCH((device::attention_backward_src_combine_kernel<items, T, I>), grid_of_slots(work.walk), kBlock, 0,
                     device.stream(), work);

@@ -1,7 +1,7 @@
 // Who works on what, where every row of a graph gathers from its edges.
 //
-// A group of neighbouring lanes of a warp does one head of one row and holds one tile of its features. Long rows are done
-// in pieces, whose partial results a second kernel adds up.
+// A group of neighbouring lanes of a warp does one head of one row and holds one tile of its features. Long rows are
+// done in pieces, whose partial results a second kernel adds up.
 #pragma once
 
 #include "cuda/device.h"

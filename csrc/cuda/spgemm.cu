@@ -8,9 +8,9 @@ namespace gnnkit {
 namespace {
 
 using device::Product;
-using device::SpgemmArgs;
 using device::ProductSummary;
 using device::SparseMatrix;
+using device::SpgemmArgs;
 using device::SpgemmBackwardArgs;
 
 // Memory for tables of rows with many columns: blocks are added as long as they fit.

@@ -71,7 +71,7 @@ cuda: $(VENV)/.torch
 
 emulation: $(VENV)/.torch
 	$(CONFIGURE) -B build/emulation -DGNNKIT_EMULATION=ON
-	$(CMAKE) --build build/emulation --target gnnkit_emulated --parallel $(JOBS)
+	$(CMAKE) --build build/emulation --target emulation --parallel $(JOBS)
 
 lint: build
 	$(BIN)/ruff check

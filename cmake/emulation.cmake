@@ -8,3 +8,10 @@ target_compile_options(gnnkit_emulated PRIVATE -O1 -Wno-unknown-pragmas)
 target_include_directories(gnnkit_emulated SYSTEM PRIVATE "${GNNKIT_TORCH_DIR}/include")
 target_link_libraries(gnnkit_emulated PRIVATE gnnkit_options "${TORCH_CPU_LIBRARY}")
 set_target_properties(gnnkit_emulated PROPERTIES SKIP_BUILD_RPATH ON)
+
+add_executable(emulation_faults EXCLUDE_FROM_ALL
+  tests/emulation/faults.cpp csrc/cuda/emulation.cpp csrc/cuda/fiber.cpp)
+target_compile_definitions(emulation_faults PRIVATE GNNKIT_EMULATE)
+target_compile_options(emulation_faults PRIVATE -O1)
+target_link_libraries(emulation_faults PRIVATE gnnkit_options)
+add_custom_target(emulation DEPENDS gnnkit_emulated emulation_faults)

@@ -1,66 +1,13 @@
+#include "common/gate_inputs.h"
 #include "cpu/launch.h"
 
 namespace gnnkit {
 
 namespace {
 
-// A topology and the features that belong to it, contiguous and checked against each other.
-struct Inputs {
-  Tensor rowptr, col;
-  OptionalTensor edge_id;
-  Tensor sample;  // decides dtype and width
-
-  int64_t num_rows() const { return rowptr.size(0) - 1; }
-  int64_t num_edges() const { return col.size(0); }
-  int64_t width() const { return sample.size(1); }
-
-  // `tensor`, contiguous, if it is `[rows, width]` of the common dtype.
-  Tensor rows(const Tensor& tensor, int64_t rows, const char* what) const {
-    STD_TORCH_CHECK(tensor.dim() == 2 && tensor.size(0) == rows && tensor.size(1) == width() &&
-                        tensor.scalar_type() == sample.scalar_type(),
-                    what);
-    return dense(tensor);
-  }
-  OptionalTensor rows(const OptionalTensor& tensor, int64_t count, const char* what) const {
-    return tensor.has_value() ? OptionalTensor(rows(*tensor, count, what)) : std::nullopt;
-  }
-  Tensor statistic(const Tensor& tensor, int64_t rows) const {
-    STD_TORCH_CHECK(
-        tensor.dim() == 2 && tensor.size(0) == rows && tensor.size(1) == width() && tensor.scalar_type() == wide_type(),
-        "total must be [num_dst, F] in the dtype of accumulation");
-    return dense(tensor);
-  }
-  ScalarType wide_type() const {
-    return sample.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
-  }
-};
-
-Inputs inputs(const Tensor& rowptr, const Tensor& col, const OptionalTensor& edge_id, const Tensor& sample) {
-  STD_TORCH_CHECK(rowptr.dim() == 1 && rowptr.size(0) >= 1 && col.dim() == 1, "rowptr and col must be vectors");
-  STD_TORCH_CHECK(rowptr.scalar_type() == col.scalar_type(), "rowptr and col must have one dtype");
-  if (edge_id.has_value())
-    STD_TORCH_CHECK(
-        edge_id->dim() == 1 && edge_id->scalar_type() == col.scalar_type() && edge_id->size(0) == col.size(0),
-        "edge_id must match col");
-  STD_TORCH_CHECK(sample.dim() == 2, "features must be [N, F]");
-  return {dense(rowptr), dense(col), dense(edge_id), dense(sample)};
-}
-
-template <typename T>
-GateArgs<T> arguments(const Inputs& in) {
-  GateArgs<T> args{};
-  args.topology.rowptr = in.rowptr.const_data_ptr();
-  args.topology.col = in.col.const_data_ptr();
-  args.topology.edge_id = in.edge_id.has_value() ? in.edge_id->const_data_ptr() : nullptr;
-  args.topology.num_edges = in.num_edges();
-  args.topology.wide = in.col.scalar_type() == ScalarType::Long;
-  args.width = in.width();
-  return args;
-}
-
 // Rows of the topology, whose positions point to the rows of `sample`.
 template <typename Run>
-void over_rows(const Inputs& in, const Run& run) {
+void over_rows(const GateInputs& in, const Run& run) {
   dispatch_index(in.col, [&](auto integer) {
     using I = decltype(integer);
     const Adjacency<I> adjacency{read<I>(in.rowptr),  in.num_rows(),  read<I>(in.col),
@@ -74,7 +21,7 @@ std::tuple<Tensor, Tensor, Tensor> gated_aggregate(const Tensor& rowptr, const T
                                                    const OptionalTensor&, const OptionalTensor&, const Tensor& a_in,
                                                    const Tensor& b_in, const Tensor& v_in,
                                                    const OptionalTensor& edge_in, bool normalize, double epsilon) {
-  const Inputs in = inputs(rowptr, col, edge_id, v_in);
+  const GateInputs in = gate_inputs(rowptr, col, edge_id, v_in);
   const int64_t num_dst = in.num_rows(), num_src = in.sample.size(0);
   const Tensor a = in.rows(a_in, num_dst, "a_dst must be [num_dst, F] of the dtype of v_src");
   const Tensor b = in.rows(b_in, num_src, "b_src must match v_src");
@@ -86,7 +33,7 @@ std::tuple<Tensor, Tensor, Tensor> gated_aggregate(const Tensor& rowptr, const T
   if (out.numel() == 0) return {out, state, total};
   dispatch_float(in.sample, [&](auto value) {
     using T = decltype(value);
-    GateArgs<T> args = arguments<T>(in);
+    GateArgs<T> args = gate_arguments<T>(in);
     args.a_dst = read<T>(a);
     args.b_src = read<T>(b);
     args.v_src = read<T>(in.sample);
@@ -105,7 +52,7 @@ std::tuple<Tensor, Tensor> gated_aggregate_backward_dst(const Tensor& rowptr, co
                                                         const Tensor& state_in, const Tensor& out_in,
                                                         const Tensor& total_in, const Tensor& grad_in,
                                                         const OptionalTensor& grad_state_in, bool normalize) {
-  const Inputs in = inputs(rowptr, col, edge_id, v_in);
+  const GateInputs in = gate_inputs(rowptr, col, edge_id, v_in);
   const int64_t num_dst = in.num_rows();
   const Tensor state = in.rows(state_in, in.num_edges(), "state must be [E, F]");
   const Tensor out = in.rows(out_in, num_dst, "out must be [num_dst, F]");
@@ -117,7 +64,7 @@ std::tuple<Tensor, Tensor> gated_aggregate_backward_dst(const Tensor& rowptr, co
   if (grad_a.numel() == 0) return {grad_edge, grad_a};
   dispatch_float(in.sample, [&](auto value) {
     using T = decltype(value);
-    GateArgs<T> args = arguments<T>(in);
+    GateArgs<T> args = gate_arguments<T>(in);
     args.v_src = read<T>(in.sample);
     args.state = const_cast<T*>(read<T>(state));
     args.out = const_cast<T*>(read<T>(out));
@@ -135,7 +82,7 @@ std::tuple<Tensor, Tensor> gated_aggregate_backward_src(const Tensor& t_rowptr, 
                                                         const OptionalTensor& t_edge_id, const Tensor& state_in,
                                                         const Tensor& total_in, const Tensor& grad_in,
                                                         const Tensor& grad_edge_in, bool normalize) {
-  const Inputs in = inputs(t_rowptr, t_col, t_edge_id, grad_in);
+  const GateInputs in = gate_inputs(t_rowptr, t_col, t_edge_id, grad_in);
   const int64_t num_src = in.num_rows();
   const Tensor state = in.rows(state_in, in.num_edges(), "state must be [E, F]");
   const Tensor grad_edge = in.rows(grad_edge_in, in.num_edges(), "grad_edge must be [E, F]");
@@ -145,7 +92,7 @@ std::tuple<Tensor, Tensor> gated_aggregate_backward_src(const Tensor& t_rowptr, 
   if (grad_b.numel() == 0) return {grad_b, grad_v};
   dispatch_float(in.sample, [&](auto value) {
     using T = decltype(value);
-    GateArgs<T> args = arguments<T>(in);
+    GateArgs<T> args = gate_arguments<T>(in);
     args.state = const_cast<T*>(read<T>(state));
     args.total = normalize ? const_cast<Accumulate<T>*>(read<Accumulate<T>>(total)) : nullptr;
     args.grad = read<T>(in.sample);

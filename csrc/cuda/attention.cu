@@ -2,7 +2,7 @@
 
 #include "common/attention_inputs.h"
 #include "cuda/attention_backward.cuh"
-#include "cuda/launch.h"
+#include "cuda/row_walk.h"
 
 namespace gnnkit {
 
@@ -17,11 +17,8 @@ template <typename T, typename I>
 AttentionWork<T, I> work_of(const AttentionInputs& in, int64_t num_ends) {
   AttentionWork<T, I> work{};
   static_cast<AttentionArgs<T, I>&>(work) = attention_arguments<T, I>(in);
-  work.rows = {read<I>(in.rowptr), in.rowptr.size(0) - 1, in.col.size(0), device::kLongRow};
-  work.num_ends = num_ends;
-  const int64_t widest = std::max(work.score_width, work.width);
-  work.group_lanes = device::kFewestLanes;
-  while (work.group_lanes < kWarp && work.group_lanes < widest) work.group_lanes *= 2;
+  work.walk = walk_over<I>(in.rowptr, in.col, in.edge_id, num_ends, std::max(work.score_width, work.width));
+  work.walk.heads = work.heads;
   return work;
 }
 
@@ -30,11 +27,11 @@ AttentionWork<T, I> work_of(const AttentionInputs& in, int64_t num_ends) {
 template <typename T, typename I, typename Visit>
 void with_tiles(AttentionWork<T, I> work, int64_t most_features, const Visit& visit) {
   const auto run = [&](auto items) {
-    const int64_t tile = static_cast<int64_t>(items) * work.group_lanes;
-    work.tiles = std::max<int64_t>(1, (most_features + tile - 1) / tile);
+    const int64_t tile = static_cast<int64_t>(items) * work.walk.group_lanes;
+    work.walk.tiles = std::max<int64_t>(1, (most_features + tile - 1) / tile);
     visit(work, items);
   };
-  if (std::max(work.score_width, work.width) <= work.group_lanes) return run(std::integral_constant<int, 1>{});
+  if (std::max(work.score_width, work.width) <= work.walk.group_lanes) return run(std::integral_constant<int, 1>{});
   run(std::integral_constant<int, kMostItems>{});
 }
 
@@ -42,20 +39,10 @@ void with_tiles(AttentionWork<T, I> work, int64_t most_features, const Visit& vi
 template <typename T, typename I>
 Tensor partial_results(AttentionWork<T, I>& work, int64_t width, const Tensor& like) {
   work.partial_width = width;
-  const int64_t bytes = work.rows.slots() * work.heads * width * static_cast<int64_t>(sizeof(Accumulate<T>));
+  const int64_t bytes = work.walk.rows.slots() * work.heads * width * static_cast<int64_t>(sizeof(Accumulate<T>));
   Tensor partial = scratch(bytes, like);
   work.partial = write<Accumulate<T>>(partial);
   return partial;
-}
-
-template <typename T, typename I>
-dim3 grid_of_all(const AttentionWork<T, I>& work) {
-  return blocks_for_threads(work.tasks() * work.group_lanes);
-}
-
-template <typename T, typename I>
-dim3 grid_of_slots(const AttentionWork<T, I>& work) {
-  return blocks_for_threads((work.tasks() - work.row_tasks()) * work.group_lanes);
 }
 
 std::tuple<Tensor, Tensor, Tensor> attention(const Tensor& rowptr, const Tensor& col, const OptionalTensor& edge_id,
@@ -81,10 +68,11 @@ std::tuple<Tensor, Tensor, Tensor> attention(const Tensor& rowptr, const Tensor&
     all.inverse = write<A>(inverse);
     const Tensor partial = partial_results(all, all.width + 2, in.v);
     with_tiles(all, all.width, [&](const auto& work, auto items) {
-      GNNKIT_LAUNCH((device::attention_kernel<items, T, I>), grid_of_all(work), kBlock, 0, device.stream(), work);
-      if (work.rows.slots() == 0) return;
-      GNNKIT_LAUNCH((device::attention_combine_kernel<items, T, I>), grid_of_slots(work), kBlock, 0, device.stream(),
+      GNNKIT_LAUNCH((device::attention_kernel<items, T, I>), grid_of_tasks(work.walk), kBlock, 0, device.stream(),
                     work);
+      if (work.walk.rows.slots() == 0) return;
+      GNNKIT_LAUNCH((device::attention_combine_kernel<items, T, I>), grid_of_slots(work.walk), kBlock, 0,
+                    device.stream(), work);
     });
   });
   return {out, peak, inverse};
@@ -127,16 +115,16 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> attention_backward_dst(
     all.grad_bias = shared_bias ? nullptr : bias_target;
     const Tensor partial = partial_results(all, all.score_width * 2, in.v);
     with_tiles(all, all.score_width, [&](auto work, auto items) {
-      GNNKIT_LAUNCH((device::attention_backward_dst_kernel<items, T, I>), grid_of_all(work), kBlock, 0, device.stream(),
-                    work);
-      if (work.rows.slots() > 0)
-        GNNKIT_LAUNCH((device::attention_backward_dst_combine_kernel<items, T, I>), grid_of_slots(work), kBlock, 0,
+      GNNKIT_LAUNCH((device::attention_backward_dst_kernel<items, T, I>), grid_of_tasks(work.walk), kBlock, 0,
+                    device.stream(), work);
+      if (work.walk.rows.slots() > 0)
+        GNNKIT_LAUNCH((device::attention_backward_dst_combine_kernel<items, T, I>), grid_of_slots(work.walk), kBlock, 0,
                       device.stream(), work);
       if (!shared_bias || bias_target == nullptr) return;
       work.grad_bias = bias_target;
-      const int64_t groups = (work.rows.num_entries + device::kEdgesAtOnce - 1) / device::kEdgesAtOnce;
+      const int64_t groups = (work.walk.rows.num_entries + device::kEdgesAtOnce - 1) / device::kEdgesAtOnce;
       GNNKIT_LAUNCH((device::attention_backward_bias_kernel<items, T, I>),
-                    blocks_for_threads(groups * work.group_lanes), kBlock, 0, device.stream(), work);
+                    blocks_for_threads(groups * work.walk.group_lanes), kBlock, 0, device.stream(), work);
     });
   });
   return {grad_q, delta, grad_bias, grad_att};
@@ -170,10 +158,10 @@ std::tuple<Tensor, Tensor> attention_backward_src(const Tensor& t_rowptr, const 
     all.grad_v = write<T>(grad_v);
     const Tensor partial = partial_results(all, all.score_width + all.width, in.v);
     with_tiles(all, std::max(all.score_width, all.width), [&](const auto& work, auto items) {
-      GNNKIT_LAUNCH((device::attention_backward_src_kernel<items, T, I>), grid_of_all(work), kBlock, 0, device.stream(),
-                    work);
-      if (work.rows.slots() == 0) return;
-      GNNKIT_LAUNCH((device::attention_backward_src_combine_kernel<items, T, I>), grid_of_slots(work), kBlock, 0,
+      GNNKIT_LAUNCH((device::attention_backward_src_kernel<items, T, I>), grid_of_tasks(work.walk), kBlock, 0,
+                    device.stream(), work);
+      if (work.walk.rows.slots() == 0) return;
+      GNNKIT_LAUNCH((device::attention_backward_src_combine_kernel<items, T, I>), grid_of_slots(work.walk), kBlock, 0,
                     device.stream(), work);
     });
   });

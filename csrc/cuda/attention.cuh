@@ -74,9 +74,9 @@ __device__ void absorb_edges(const AttentionWork<T, I>& args, const Group& group
 template <int kItems, typename T, typename I>
 __global__ void attention_kernel(AttentionWork<T, I> args) {
   using A = Accumulate<T>;
-  for_tasks(args, [&](const Group& group, const Task& task) {
+  for_tasks(args.walk, [&](const Group& group, const Task& task) {
     Softmax<A, kItems> state;
-    for_edges(args, group, task.span,
+    for_edges(args.walk, group, task.span,
               [&](const Edges& edges) { absorb_edges<kItems>(args, group, task, edges, state); });
     if (!task.active) return;
     if (task.slot < 0) return write_softmax<kItems>(args, group, task, state);
@@ -94,7 +94,7 @@ __global__ void attention_kernel(AttentionWork<T, I> args) {
 template <int kItems, typename T, typename I>
 __global__ void attention_combine_kernel(AttentionWork<T, I> args) {
   using A = Accumulate<T>;
-  for_long_rows(args, [&](const Group& group, const Task& task, const SlotList& slots) {
+  for_long_rows(args.walk, [&](const Group& group, const Task& task, const SlotList& slots) {
     Softmax<A, kItems> state;
     for (int64_t piece = 0; piece < slots.count; ++piece) {
       const A* partial = partial_of(args, slots.slot(piece), task.head);

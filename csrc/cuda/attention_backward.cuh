@@ -93,7 +93,7 @@ __device__ void write_dst(const AttentionWork<T, I>& args, const Group& group, c
 template <int kItems, typename T, typename I>
 __global__ void attention_backward_dst_kernel(AttentionWork<T, I> args) {
   using A = Accumulate<T>;
-  for_tasks(args, [&](const Group& group, const Task& task) {
+  for_tasks(args.walk, [&](const Group& group, const Task& task) {
     const int64_t at = task.span.row * args.heads + task.head;
     const T* q = args.q + at * args.score_width;
     const A own_delta = group.sum(
@@ -101,7 +101,7 @@ __global__ void attention_backward_dst_kernel(AttentionWork<T, I> args) {
                     : A(0));
     A sum[kItems] = {};
     A att_sum[kItems] = {};
-    for_edges(args, group, task.span, [&](const Edges& edges) {
+    for_edges(args.walk, group, task.span, [&](const Edges& edges) {
       const EdgeGradients<A> found = edge_gradients<kItems>(
           args, group, task.head, edges, [&](int u) { return Ends{task.span.row, edges.node[u]}; },
           [&](int64_t) { return own_delta; });
@@ -135,7 +135,7 @@ __global__ void attention_backward_dst_kernel(AttentionWork<T, I> args) {
 template <int kItems, typename T, typename I>
 __global__ void attention_backward_dst_combine_kernel(AttentionWork<T, I> args) {
   using A = Accumulate<T>;
-  for_long_rows(args, [&](const Group& group, const Task& task, const SlotList& slots) {
+  for_long_rows(args.walk, [&](const Group& group, const Task& task, const SlotList& slots) {
     A sum[kItems] = {};
     A att_sum[kItems] = {};
     for (int64_t piece = 0; piece < slots.count; ++piece) {
@@ -165,11 +165,11 @@ __device__ void write_src(const AttentionWork<T, I>& args, const Group& group, c
 template <int kItems, typename T, typename I>
 __global__ void attention_backward_src_kernel(AttentionWork<T, I> args) {
   using A = Accumulate<T>;
-  for_tasks(args, [&](const Group& group, const Task& task) {
+  for_tasks(args.walk, [&](const Group& group, const Task& task) {
     const T* k = args.k + (task.span.row * args.heads + task.head) * args.score_width;
     A key_sum[kItems] = {};
     A value_sum[kItems] = {};
-    for_edges(args, group, task.span, [&](const Edges& edges) {
+    for_edges(args.walk, group, task.span, [&](const Edges& edges) {
       const EdgeGradients<A> found = edge_gradients<kItems>(
           args, group, task.head, edges, [&](int u) { return Ends{edges.node[u], task.span.row}; },
           [&](int64_t at) { return args.delta[at]; });
@@ -197,7 +197,7 @@ __global__ void attention_backward_src_kernel(AttentionWork<T, I> args) {
 template <int kItems, typename T, typename I>
 __global__ void attention_backward_src_combine_kernel(AttentionWork<T, I> args) {
   using A = Accumulate<T>;
-  for_long_rows(args, [&](const Group& group, const Task& task, const SlotList& slots) {
+  for_long_rows(args.walk, [&](const Group& group, const Task& task, const SlotList& slots) {
     A key_sum[kItems] = {};
     A value_sum[kItems] = {};
     for (int64_t piece = 0; piece < slots.count; ++piece) {
@@ -216,23 +216,23 @@ __global__ void attention_backward_src_combine_kernel(AttentionWork<T, I> args) 
 template <int kItems, typename T, typename I>
 __global__ void attention_backward_bias_kernel(AttentionWork<T, I> args) {
   using A = Accumulate<T>;
-  const Group group{args.group_lanes, static_cast<int>(threadIdx.x % args.group_lanes)};
+  const Group group{args.walk.group_lanes, static_cast<int>(threadIdx.x % args.walk.group_lanes)};
   const int64_t groups_per_warp = 32 / group.size;
   const int64_t warp = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32;
   const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x / group.size * kEdgesAtOnce;
-  for (int64_t first = warp * groups_per_warp * kEdgesAtOnce; first < args.rows.num_entries; first += stride) {
+  for (int64_t first = warp * groups_per_warp * kEdgesAtOnce; first < args.walk.rows.num_entries; first += stride) {
     Edges edges;
     int64_t row[kEdgesAtOnce];
 #pragma unroll
     for (int u = 0; u < kEdgesAtOnce; ++u) {
       const int64_t position = first + threadIdx.x % 32 / group.size * kEdgesAtOnce + u;
-      edges.active[u] = position < args.rows.num_entries;
+      edges.active[u] = position < args.walk.rows.num_entries;
       edges.node[u] = edges.active[u] ? static_cast<int64_t>(args.col[position]) : 0;
       edges.edge[u] =
           edges.active[u] && args.edge_id != nullptr ? static_cast<int64_t>(args.edge_id[position]) : position;
-      row[u] = edges.active[u] ? args.rows.row_of(position) : 0;
+      row[u] = edges.active[u] ? args.walk.rows.row_of(position) : 0;
     }
-    check_edges(args, edges);
+    check_edges(args.walk, edges);
     A sum[kEdgesAtOnce] = {};
     for (int64_t head = 0; head < args.heads; ++head) {
       const EdgeGradients<A> found = edge_gradients<kItems>(

@@ -55,6 +55,19 @@ __device__ __forceinline__ BFloat16 narrow<BFloat16>(float value) {
   return BFloat16{static_cast<uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16)};
 }
 
+// Division of numbers that are not negative. That of 64 bits is a long routine on a device, and seldom needed.
+struct Quotient {
+  int64_t whole;
+  int64_t rest;
+};
+__device__ __forceinline__ Quotient divide(int64_t value, int64_t divisor) {
+  if (((value | divisor) >> 32) == 0) {
+    const auto small = static_cast<uint32_t>(value), by = static_cast<uint32_t>(divisor);
+    return {static_cast<int64_t>(small / by), static_cast<int64_t>(small % by)};
+  }
+  return {value / divisor, value % divisor};
+}
+
 // N consecutive elements that one instruction loads or stores; the address must be a multiple of their size.
 template <typename T, int N>
 struct alignas(sizeof(T) * N) Pack {

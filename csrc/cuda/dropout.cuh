@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(kBlock) epilogue(const EpilogueArgs<T> args, c
   using A = Accumulate<T>;
   for_each_masked<A>(dropping, [&](int64_t i, A mask) {
     A value = widen(args.x[i]);
-    if (args.bias != nullptr) value += widen(args.bias[i % args.width]);
+    if (args.bias != nullptr) value += widen(args.bias[divide(i, args.width).rest]);
     value = activate(value, args.activation);
     if (dropping.drops) value *= mask;
     if (args.residual != nullptr) value += widen(args.residual[i]);
@@ -106,7 +106,7 @@ __global__ void __launch_bounds__(kBlock)
   using A = Accumulate<T>;
   for_each_masked<A>(dropping, [&](int64_t i, A mask) {
     A value = widen(args.x[i]);
-    if (args.bias != nullptr) value += widen(args.bias[i % args.width]);
+    if (args.bias != nullptr) value += widen(args.bias[divide(i, args.width).rest]);
     A gradient = widen(args.grad[i]);
     if (dropping.drops) gradient *= mask;
     gradient *= derivative(value, args.activation);

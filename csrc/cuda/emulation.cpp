@@ -197,6 +197,7 @@ void Processor::run_block() {
     fiber.index = unravel(static_cast<uint64_t>(number), launch_->block);
     fiber.number = number;
     fiber.state = State::kReady;
+    fiber.stack.forget_outermost_frame();
     prepare(fiber.context, fiber.stack, &Processor::enter);
     ready_.push_back(number);
   }
@@ -233,7 +234,7 @@ void Processor::take_turns() {
 }
 
 void Processor::give_up() {
-  for (const int number : order_) fibers_[static_cast<size_t>(number)]->stack.forget();
+  for (const int number : order_) fibers_[static_cast<size_t>(number)]->stack.forget_all_frames();
   shared_.clear();
   dynamic_.reset();
 }

@@ -1,6 +1,6 @@
 #include "cuda/fiber.h"
 
-#if defined(__x86_64__)
+#if defined(GNNKIT_SWITCHES_STACKS)
 // System V calling convention: these registers survive a call, so a switch is a call that returns elsewhere. The
 // library's swapcontext also saves the signal mask, by a system call that costs a hundred times as much.
 extern "C" void gnnkit_switch_stack(void** save, void* load);
@@ -35,7 +35,7 @@ void prepare(Context& context, const Stack& stack, void (*entry)()) {
   context.bottom = stack.bottom();
   context.size = Stack::kSize;
   context.fake_stack = nullptr;
-#if defined(__x86_64__)
+#if defined(GNNKIT_SWITCHES_STACKS)
   constexpr int kSavedRegisters = 6;
   // As after a call: the address that `entry` would return to lies 8 bytes below a multiple of 16.
   auto* top = reinterpret_cast<void**>(stack.top()) - 1;
@@ -56,7 +56,7 @@ void switch_context(Context& from, Context& to) {
 #if defined(__SANITIZE_ADDRESS__)
   __sanitizer_start_switch_fiber(&from.fake_stack, to.bottom, to.size);
 #endif
-#if defined(__x86_64__)
+#if defined(GNNKIT_SWITCHES_STACKS)
   gnnkit_switch_stack(&from.stack_pointer, to.stack_pointer);
 #else
   swapcontext(&from.state, &to.state);

@@ -12,7 +12,9 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
-#if !defined(__x86_64__)
+#if defined(__x86_64__) && !defined(GNNKIT_UCONTEXT)
+#define GNNKIT_SWITCHES_STACKS
+#else
 #include <ucontext.h>
 #endif
 
@@ -35,23 +37,29 @@ class Stack {
   char* bottom() const { return bottom_; }
   char* top() const { return bottom_ + kSize; }
 
-  // Frames of a thread that was given up leave AddressSanitizer's marks behind.
-  void forget() const {
-#if defined(__SANITIZE_ADDRESS__)
-    __asan_unpoison_memory_region(bottom_, kSize);
-#endif
-  }
+  // Frames that were left without a return keep AddressSanitizer's marks: the outermost one of every thread, and all
+  // those of a thread that was given up.
+  void forget_outermost_frame() const { forget(kOutermostFrame); }
+  void forget_all_frames() const { forget(kSize); }
 
   static constexpr uint64_t kSize = 256 << 10;
 
  private:
+  static constexpr uint64_t kOutermostFrame = 4 << 10;
+
+  void forget([[maybe_unused]] uint64_t bytes) const {
+#if defined(__SANITIZE_ADDRESS__)
+    __asan_unpoison_memory_region(top() - bytes, bytes);
+#endif
+  }
+
   void* mapped_;
   char* bottom_;
 };
 
 // Where a thread of execution stands while another one runs.
 struct Context {
-#if defined(__x86_64__)
+#if defined(GNNKIT_SWITCHES_STACKS)
   void* stack_pointer = nullptr;
 #else
   ucontext_t state;

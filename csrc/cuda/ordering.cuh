@@ -37,22 +37,4 @@ __global__ void entry_keys_kernel(Rows<I> rows, const I* col, int64_t num_cols, 
   entry[at] = static_cast<I>(at);
 }
 
-// Where each value from 0 to `values` begins among ascending keys.
-template <typename I>
-__global__ void key_boundaries_kernel(const uint64_t* key, int64_t count, int64_t values, I* ptr) {
-  const int64_t value = own_thread();
-  if (value > values) return;
-  int64_t low = 0;
-  int64_t high = count;
-  while (low < high) {
-    const int64_t middle = low + (high - low) / 2;
-    if (key[middle] < static_cast<uint64_t>(value)) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  ptr[value] = static_cast<I>(low);
-}
-
 }  // namespace gnnkit::device

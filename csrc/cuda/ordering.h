@@ -28,7 +28,6 @@ Tensor order_within_rows(const device::Rows<I>& rows, const Tensor& col, int64_t
 struct ByColumn {
   Tensor ptr, order;
 };
-template <typename I>
 ByColumn order_by_column(const Tensor& col, int64_t num_cols, Stream stream);
 
 template <typename I>

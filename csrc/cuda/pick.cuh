@@ -12,7 +12,7 @@ __global__ void __launch_bounds__(kBlock) pick_elements(const T* const src, cons
   if (i >= count) return;
   const int64_t row = index[i];
   GNNKIT_DEVICE_CHECK(row < src_rows);
-  out[i] = row >= 0 ? src[row * width + i % width] : T{};
+  out[i] = row >= 0 ? src[row * width + divide(i, width).rest] : T{};
 }
 
 }  // namespace gnnkit

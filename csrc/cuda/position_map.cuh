@@ -79,16 +79,15 @@ __global__ void __launch_bounds__(kBlock)
   const int here = static_cast<int>(threadIdx.x) - lane;
   const int64_t positions = num_positions - first < kWarp ? num_positions - first : kWarp;
   // position and feature of element `lane`, then of every 32nd after it, without a division each.
-  int64_t position = lane / width;
-  int64_t feature = lane - position * width;
-  const int64_t position_step = kWarp / width;
-  const int64_t feature_step = kWarp - position_step * width;
+  const Quotient start = divide(lane, width), step = divide(kWarp, width);
+  int64_t position = start.whole;
+  int64_t feature = start.rest;
   while (position < positions) {
     const int64_t row = staged_row[here + position];
     const int64_t element = static_cast<int64_t>(staged_target[here + position]) * width + feature;
     out[element] = map(row, feature, width, element);
-    position += position_step;
-    feature += feature_step;
+    position += step.whole;
+    feature += step.rest;
     if (feature >= width) feature -= width, ++position;
   }
 }

@@ -98,19 +98,19 @@ struct ExtremumTo {
   using A = Accumulate<T>;
   struct Element {
     A best;
-    int64_t position;  // negative: nothing was seen
+    I position;  // negative: nothing was seen
   };
   T* out;
   I* arg;
   const I* label;  // what `arg` holds for a position; null: the position
   bool largest;
 
-  __device__ __forceinline__ Element start() const { return {A(0), -1}; }
+  __device__ __forceinline__ Element start() const { return {A(0), I(-1)}; }
   __device__ __forceinline__ bool beats(A value, A best) const { return largest ? value > best : value < best; }
   // Terms come in ascending order. The first value wins a tie; a NaN beats every number, and the first NaN stays.
   __device__ __forceinline__ void add(Element& element, A value, int64_t position) const {
     const bool poisoned = value != value && element.best == element.best;
-    if (element.position < 0 || poisoned || beats(value, element.best)) element = {value, position};
+    if (element.position < 0 || poisoned || beats(value, element.best)) element = {value, static_cast<I>(position)};
   }
   __device__ __forceinline__ void add_product(Element& element, A weight, A value, int64_t position) const {
     add(element, weight * value, position);
@@ -124,12 +124,11 @@ struct ExtremumTo {
     if (element.position < 0 || takes) element = other;
   }
   __device__ __forceinline__ Element of_lane(unsigned mask, const Element& element, int distance) const {
-    return {__shfl_xor_sync(mask, element.best, distance),
-            static_cast<int64_t>(__shfl_xor_sync(mask, static_cast<long long>(element.position), distance))};
+    return {__shfl_xor_sync(mask, element.best, distance), __shfl_xor_sync(mask, element.position, distance)};
   }
   __device__ __forceinline__ void store(const Element& element, int64_t where, int64_t) const {
     out[where] = narrow<T>(element.best);
-    arg[where] = element.position >= 0 && label != nullptr ? label[element.position] : static_cast<I>(element.position);
+    arg[where] = element.position >= 0 && label != nullptr ? label[element.position] : element.position;
   }
 };
 
@@ -206,6 +205,7 @@ struct RowReducer {
   const Policy& policy;
   const Teams& teams;
   const Team<V>& team;
+  int64_t head;  // that this lane's features belong to, where weights are per head
   I* staged_source;
   I* staged_edge;
   A* staged_weight;
@@ -238,7 +238,7 @@ struct RowReducer {
         const auto weight = *reinterpret_cast<const Pack<T, V>*>(weights + team.feature);
         for (int v = 0; v < V; ++v) policy.add_product(element[v], widen(weight.lane[v]), widen(row.lane[v]), position);
       } else {
-        const A weight = widen(weights[team.feature * args.heads / args.width]);
+        const A weight = widen(weights[head]);
         for (int v = 0; v < V; ++v) policy.add_product(element[v], weight, widen(row.lane[v]), position);
       }
     }
@@ -291,13 +291,15 @@ __global__ void __launch_bounds__(kBlock) reduce_rows(const SpmmArgs<T, I> args,
   GNNKIT_SHARED(I, staged_source, kBlock);
   GNNKIT_SHARED(I, staged_edge, weighting == Weighting::kPerHead ? kBlock : 1);
   GNNKIT_SHARED(A, staged_weight, weighting == Weighting::kPerEdge ? kBlock : 1);
-  const int team_size = teams.lanes * teams.slices;
-  const int64_t item = (static_cast<int64_t>(blockIdx.x) * kBlock + threadIdx.x) / team_size;
-  const int64_t unit = item / teams.tiles;
+  const unsigned team_size = static_cast<unsigned>(teams.lanes * teams.slices);
+  const int64_t item = static_cast<int64_t>(blockIdx.x) * (kBlock / team_size) + threadIdx.x / team_size;
+  const Quotient place = divide(item, teams.tiles);
+  const int64_t unit = place.whole;
   if (unit >= teams.chunks + teams.num_rows) return;
-  const Team<V> team(teams, static_cast<int>(item - unit * teams.tiles));
-  const RowReducer<T, I, V, weighting, Policy> reducer{args,          policy,      teams,        team,
-                                                       staged_source, staged_edge, staged_weight};
+  const Team<V> team(teams, static_cast<int>(place.rest));
+  const int64_t head = weighting == Weighting::kPerHead ? divide(team.feature * args.heads, args.width).whole : 0;
+  const RowReducer<T, I, V, weighting, Policy> reducer{args, policy,        teams,       team,
+                                                       head, staged_source, staged_edge, staged_weight};
   typename Policy::Element element[V];
   if (unit >= teams.chunks) {
     const int64_t row = unit - teams.chunks;
@@ -312,19 +314,21 @@ __global__ void __launch_bounds__(kBlock) reduce_rows(const SpmmArgs<T, I> args,
   const int64_t first = unit * kChunk;
   const int64_t last = first + kChunk < args.num_edges ? first + kChunk : args.num_edges;
   // Rows between these two lie inside of the chunk, and so are not long.
-  const int64_t rows[2] = {row_of_position(args.rowptr, teams.num_rows, first),
-                           row_of_position(args.rowptr, teams.num_rows, last - 1)};
+  const int64_t first_row = row_of_position(args.rowptr, teams.num_rows, first);
+  const int64_t last_row = row_of_position(args.rowptr, teams.num_rows, last - 1);
   int64_t begins_here = -1;
-  for (int which = 0; which < 2; ++which) {
-    if (which == 1 && rows[1] == rows[0]) break;
-    const Range row = positions_of(args.rowptr, rows[which], args.num_edges);
-    if (row.end - row.begin <= kChunk || row.end <= first || row.begin >= last) continue;
-    if (row.begin >= first) begins_here = rows[which];
-    const Range piece{row.begin > first ? row.begin : first, row.end < last ? row.end : last};
-    reducer.reduce(element, piece);
-    if (!reducer.writes()) continue;
-    const int64_t slot = unit * 2 + (row.begin > first ? 1 : 0);
-    for (int v = 0; v < V; ++v) partial[slot * args.width + team.feature + v] = element[v];
+  for (int64_t r = first_row;; r = last_row) {
+    const Range row = positions_of(args.rowptr, r, args.num_edges);
+    if (row.end - row.begin > kChunk && row.end > first && row.begin < last) {
+      if (row.begin >= first) begins_here = r;
+      const Range piece{row.begin > first ? row.begin : first, row.end < last ? row.end : last};
+      reducer.reduce(element, piece);
+      if (reducer.writes()) {
+        const int64_t slot = unit * 2 + (row.begin > first ? 1 : 0);
+        for (int v = 0; v < V; ++v) partial[slot * args.width + team.feature + v] = element[v];
+      }
+    }
+    if (r == last_row) break;
   }
   if (team.lane == 0 && team.feature == 0) hub[unit] = begins_here;
 }
@@ -335,11 +339,12 @@ __global__ void __launch_bounds__(kBlock)
     merge_pieces(const I* const rowptr, const int64_t width, const int64_t chunks, const Policy policy,
                  const typename Policy::Element* const partial, const int64_t* const hub) {
   const int64_t thread = static_cast<int64_t>(blockIdx.x) * kBlock + threadIdx.x;
-  const int64_t chunk = thread / width;
+  const Quotient place = divide(thread, width);
+  const int64_t chunk = place.whole;
   if (chunk >= chunks) return;
   const int64_t row = hub[chunk];
   if (row < 0) return;
-  const int64_t feature = thread - chunk * width;
+  const int64_t feature = place.rest;
   const int64_t begin = rowptr[row];
   const int64_t end = rowptr[row + 1];
   typename Policy::Element element = partial[(chunk * 2 + (begin > chunk * kChunk ? 1 : 0)) * width + feature];

@@ -37,8 +37,9 @@ __global__ void __launch_bounds__(kBlock)
   for (int64_t turn = 0; turn < products; turn += teams) {
     const int64_t product = turn + team;
     const bool real = product < products;
-    const int position = real ? static_cast<int>(product / args.heads) : 0;
-    const int64_t head = real ? product - position * args.heads : 0;
+    const Quotient place = divide(product, args.heads);
+    const int position = static_cast<int>(place.whole);
+    const int64_t head = place.rest;
     A sum = 0;
     if (real) {
       const T* left = args.a_dst + static_cast<int64_t>(staged_row[here + position]) * args.width + head * head_width;

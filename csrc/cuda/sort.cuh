@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(kBlock)
   const int64_t value = index[i];
   GNNKIT_DEVICE_CHECK((drops || value >= 0) && value < limit);
   // With `width` columns an element's key is its place in the result: row times width plus column.
-  keys[i] = static_cast<Key>(value < 0 ? limit * width : value * width + i % width);
+  keys[i] = static_cast<Key>(value < 0 ? limit * width : value * width + divide(i, width).rest);
   positions[i] = static_cast<Key>(i);
 }
 

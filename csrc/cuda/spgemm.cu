@@ -8,9 +8,9 @@ namespace gnnkit {
 namespace {
 
 using device::Product;
-using device::ProductArgs;
 using device::ProductSummary;
 using device::SparseMatrix;
+using device::SpgemmArgs;
 using device::SpgemmBackwardArgs;
 
 // Memory for tables of rows with many columns: blocks are added as long as they fit.
@@ -85,7 +85,7 @@ struct Plan {
 };
 
 template <Product product, typename T, typename I>
-Plan plan_rows(const ProductArgs<T, I>& args, const Tensor& like, Stream stream) {
+Plan plan_rows(const SpgemmArgs<T, I>& args, const Tensor& like, Stream stream) {
   const int64_t rows = args.a.rows.num_rows;
   Plan plan{{}, longs(rows, like), longs(rows, like)};
   const Tensor summary = zero_longs(sizeof(ProductSummary) / sizeof(int64_t), like);
@@ -97,7 +97,7 @@ Plan plan_rows(const ProductArgs<T, I>& args, const Tensor& like, Stream stream)
 }
 
 template <Product product, typename T, typename I>
-void run_product(ProductArgs<T, I> args, const Plan& plan, const Tensor& like, Stream stream) {
+void run_product(SpgemmArgs<T, I> args, const Plan& plan, const Tensor& like, Stream stream) {
   using Table = device::ColumnTable<Accumulate<T>>;
   constexpr int kThreads = device::kBlockWarps * kWarp;
   const auto bytes = [](int64_t slots) { return slots * Table::kSlotBytes; };
@@ -141,7 +141,7 @@ std::tuple<Tensor, Tensor, Tensor> spgemm(const Tensor& a_rowptr, const Tensor& 
       return;
     }
     const Tensor first = first_terms<I>(in, stream);
-    ProductArgs<float, I> counting{};
+    SpgemmArgs<float, I> counting{};
     counting.a = in.a.template pattern<I>();
     counting.b = in.b.template pattern<I>();
     counting.first_term = read<int64_t>(first);
@@ -154,7 +154,7 @@ std::tuple<Tensor, Tensor, Tensor> spgemm(const Tensor& a_rowptr, const Tensor& 
     col = empty({structure.entries}, in.a.col);
     values = empty({structure.entries}, in.like());
     if (structure.entries == 0) return;
-    ProductArgs<T, I> filling{};
+    SpgemmArgs<T, I> filling{};
     filling.a = in.a.template view<T, I>();
     filling.b = in.b.template view<T, I>();
     filling.first_term = counting.first_term;
@@ -192,7 +192,7 @@ Tensor masked_spgemm(const Tensor& a_rowptr, const Tensor& a_col, const Optional
     using T = decltype(value);
     using I = decltype(integer);
     const Tensor first = first_terms<I>(in, stream);
-    ProductArgs<T, I> args{};
+    SpgemmArgs<T, I> args{};
     args.a = in.a.template view<T, I>();
     args.b = in.b.template view<T, I>();
     args.mask = mask.template view<T, I>();
@@ -253,7 +253,7 @@ std::tuple<Tensor, Tensor> spgemm_backward(const Tensor& a_rowptr, const Tensor&
                     kBlock, 0, stream, args);
     }
     if (to_b) {
-      const ByColumn turned = order_by_column<I>(in.a.col, in.a.num_cols, stream);
+      const ByColumn turned = order_by_column(in.a.col, in.a.num_cols, stream);
       args.turned_ptr = read<I>(turned.ptr);
       args.turned_entry = read<I>(turned.order);
       args.grad_b = write<T>(grad_b);

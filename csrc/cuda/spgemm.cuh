@@ -58,7 +58,7 @@ enum class Product {
 };
 
 template <typename T, typename I>
-struct ProductArgs {
+struct SpgemmArgs {
   SparseMatrix<T, I> a;
   SparseMatrix<T, I> b;
   SparseMatrix<T, I> mask;     // Product::kMasked only
@@ -84,7 +84,7 @@ struct ProductArgs {
 
 // Sorts rows into those for blocks with a table in shared memory, and in global memory; the others are for warps.
 template <Product product, typename T, typename I>
-__global__ void plan_product_kernel(ProductArgs<T, I> args, ProductSummary* summary, int64_t* block_rows,
+__global__ void plan_product_kernel(SpgemmArgs<T, I> args, ProductSummary* summary, int64_t* block_rows,
                                     int64_t* global_rows) {
   const int64_t index = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (index >= args.a.rows.num_rows) return;
@@ -106,7 +106,7 @@ struct Term {
 };
 
 template <typename T, typename I>
-__device__ Term find_term(const ProductArgs<T, I>& args, const Span& row, int64_t number) {
+__device__ Term find_term(const SpgemmArgs<T, I>& args, const Span& row, int64_t number) {
   const int64_t wanted = args.first_term[row.begin] + number;
   int64_t low = row.begin;
   int64_t high = row.end;
@@ -122,7 +122,7 @@ __device__ Term find_term(const ProductArgs<T, I>& args, const Span& row, int64_
 }
 
 template <int kWarps, typename T, typename I>
-__device__ void count_row(const ProductArgs<T, I>& args, const RowTeam<kWarps>& team,
+__device__ void count_row(const SpgemmArgs<T, I>& args, const RowTeam<kWarps>& team,
                           const ColumnTable<Accumulate<T>>& table, const Span& row) {
   unsigned long long fresh = 0;
   for (int64_t number = team.thread(); number < args.num_terms(row); number += team.kThreads)
@@ -133,7 +133,7 @@ __device__ void count_row(const ProductArgs<T, I>& args, const RowTeam<kWarps>& 
 
 // `counts` is shared: one for each warp.
 template <int kWarps, typename T, typename I>
-__device__ void fill_row(const ProductArgs<T, I>& args, const RowTeam<kWarps>& team,
+__device__ void fill_row(const SpgemmArgs<T, I>& args, const RowTeam<kWarps>& team,
                          const ColumnTable<Accumulate<T>>& table, const Span& row, unsigned* counts) {
   using A = Accumulate<T>;
   const int64_t num_terms = args.num_terms(row);
@@ -171,7 +171,7 @@ __device__ void fill_row(const ProductArgs<T, I>& args, const RowTeam<kWarps>& t
 }
 
 template <int kWarps, typename T, typename I>
-__device__ void fill_mask(const ProductArgs<T, I>& args, const RowTeam<kWarps>& team,
+__device__ void fill_mask(const SpgemmArgs<T, I>& args, const RowTeam<kWarps>& team,
                           const ColumnTable<Accumulate<T>>& table, const Span& row) {
   using A = Accumulate<T>;
   const Span entries = args.mask.rows.row(row.row);
@@ -195,7 +195,7 @@ __device__ void fill_mask(const ProductArgs<T, I>& args, const RowTeam<kWarps>& 
 }
 
 template <int kWarps, Product product, typename T, typename I>
-__device__ void do_row(const ProductArgs<T, I>& args, const RowTeam<kWarps>& team, unsigned char* memory,
+__device__ void do_row(const SpgemmArgs<T, I>& args, const RowTeam<kWarps>& team, unsigned char* memory,
                        unsigned* counts, const Span& row) {
   using Table = ColumnTable<Accumulate<T>>;
   const Table table(memory, Table::slots_for(args.template columns<product>(row)));
@@ -208,7 +208,7 @@ __device__ void do_row(const ProductArgs<T, I>& args, const RowTeam<kWarps>& tea
 
 // One warp per row, for those with few columns.
 template <Product product, typename T, typename I>
-__global__ void __launch_bounds__(kBlockWarps* kWarp) product_warp_kernel(ProductArgs<T, I> args) {
+__global__ void __launch_bounds__(kBlockWarps* kWarp) product_warp_kernel(SpgemmArgs<T, I> args) {
   GNNKIT_DYNAMIC_SHARED(unsigned char, memory);
   const RowTeam<1> team;
   const int64_t warp = threadIdx.x / kWarp;
@@ -223,7 +223,7 @@ __global__ void __launch_bounds__(kBlockWarps* kWarp) product_warp_kernel(Produc
 
 // One block per row of a list.
 template <Product product, typename T, typename I>
-__global__ void __launch_bounds__(kBlockWarps* kWarp) product_block_kernel(ProductArgs<T, I> args) {
+__global__ void __launch_bounds__(kBlockWarps* kWarp) product_block_kernel(SpgemmArgs<T, I> args) {
   GNNKIT_DYNAMIC_SHARED(unsigned char, shared_memory);
   GNNKIT_SHARED(unsigned, counts, kBlockWarps);
   const RowTeam<kBlockWarps> team;

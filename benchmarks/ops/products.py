@@ -179,7 +179,7 @@ def sddmm() -> OpBenchmark:
         )
 
     def expected(data: Data, leaves: Leaves, _: Tensor | None) -> Tensor:
-        return reference.edge_products(*data.topology.edge_index, leaves["a"], leaves["b"])
+        return reference.edge_products(data.topology.src, data.topology.dst, leaves["a"], leaves["b"])
 
     return OpBenchmark(
         name="sddmm",

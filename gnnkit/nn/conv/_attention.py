@@ -49,8 +49,10 @@ def loops_without_features(graph: Graph, dtype: torch.dtype) -> tuple[Graph, Ten
     if looped.is_loop is None or not values_readable(looped.is_loop):
         return looped.graph, loop_mask(looped, dtype)
 
+    is_loop = looped.is_loop
+
     def compute() -> Graph:
-        kept = torch.cat([graph.edge_index[:, ~looped.is_loop], looped.graph.edge_index[:, graph.num_edges :]], dim=1)
+        kept = torch.cat([graph.edge_index[:, ~is_loop], looped.graph.edge_index[:, graph.num_edges :]], dim=1)
         return Graph.from_edge_index(kept, num_src=graph.num_src, num_dst=graph.num_dst)
 
     return graph.cached("attention_loops_without_features", compute), None

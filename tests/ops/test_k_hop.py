@@ -6,7 +6,7 @@ import scipy.sparse
 import torch
 from scipy.sparse.csgraph import shortest_path
 
-from gnnkit import Graph, ops
+from gnnkit import Graph, _backend, ops
 from gnnkit.ops._library import references
 from tests.ops.samples import STRUCTURES, sample
 
@@ -94,7 +94,8 @@ def test_reads_nothing_it_did_not_write(nan_filled_memory):
     assert pairs.col.max() < graph.num_nodes
 
 
+@pytest.mark.skipif(not _backend.is_active(), reason="no native library is loaded")
 def test_kernel_refuses_what_python_cannot_read():
     for rowptr, col in (([0, 1, 2], [1, 2]), ([0, 1, 2], [-1, 0]), ([0, 9, 2], [1, 0])):
-        with pytest.raises((RuntimeError, IndexError)):
+        with pytest.raises(RuntimeError):
             torch.ops.gnnkit.k_hop(torch.tensor(rowptr), torch.tensor(col), 1)

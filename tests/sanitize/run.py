@@ -28,10 +28,10 @@ TESTS = [
 SKIPPED = "compiles or opcheck or test_gradients or uses_the_same_mask or other_instruction_sets"
 
 PROBES = {
-    "heap-buffer-overflow": "probe.read_float(ctypes.c_void_p(torch.ones(7).data_ptr()), ctypes.c_int64(7))",
+    "heap-buffer-overflow": "probe.read_float(ctypes.c_void_p(values.data_ptr()), ctypes.c_int64(7))",
     "signed integer overflow": "probe.add(ctypes.c_int64(2**63 - 1), ctypes.c_int64(1))",
 }
-PROBE_CODE = "import ctypes, torch; probe = ctypes.CDLL({path!r}); print({call})"
+PROBE_CODE = "import ctypes, torch; values = torch.ones(7); probe = ctypes.CDLL({path!r}); print({call})"
 
 
 def environment(library: Path) -> dict[str, str]:

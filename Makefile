@@ -10,7 +10,7 @@ CMAKE ?= cmake
 CONFIGURE = $(CMAKE) -S . -DGNNKIT_TORCH_DIR="$$($(BIN)/python build_backend/torch_location.py)"
 JOBS ?= 2
 
-.PHONY: help demo test lint format bench build cuda emulation clean
+.PHONY: help demo test lint format bench bench-quick build cuda emulation clean
 
 help:
 	@echo "make demo    train three models on RingTransfer and show over-squashing (3 minutes)"
@@ -62,10 +62,16 @@ format: build
 	$(BIN)/ruff format
 	$(BIN)/clang-format -i $(shell git ls-files csrc)
 
+# About 20 minutes on two cores; candidates take turns, but an idle machine is what makes the figures mean something.
 bench: build
-	$(BIN)/python -m benchmarks.spmm
-	$(BIN)/python -m benchmarks.attention
-	$(BIN)/python -m benchmarks.training_step
+	$(BIN)/python -m benchmarks.ops --json benchmarks/results/speed/ops.json --plot benchmarks/results/speed/ops.png
+	$(BIN)/python -m benchmarks.spgemm
+	$(BIN)/python -m benchmarks.relational
+	if [ -n "$(GNNKIT_DATA)" ]; then $(BIN)/python -m benchmarks.training_step; fi
+	$(BIN)/python -m benchmarks.render
+
+bench-quick: build
+	$(BIN)/python -m benchmarks.ops --quick
 
 clean:
 	rm -rf build dist $(VENV) runs .pytest_cache .ruff_cache .hypothesis

@@ -18,8 +18,8 @@ import gnnkit
 
 RESULTS = Path(__file__).parent / "results"
 MEMORY_METHOD = (
-    "the kernel's high-water mark of resident memory during one warm call (temporaries, results, gradients), above what "
-    "was resident before it, freed memory having been returned to the system"
+    "the kernel's high-water mark of resident memory during one warm call (temporaries, results, gradients), above "
+    "what was resident before it, freed memory having been returned to the system"
 )
 
 

@@ -1,8 +1,6 @@
 """Grouped matrix products, and relational convolution forward and backward, against torch and PyTorch Geometric."""
 
-import ctypes
 import importlib
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,9 +10,8 @@ import torch
 import torch_geometric.nn as pyg
 from torch import Tensor
 
-from benchmarks.attention import extra_memory
 from benchmarks.graphs import power_law
-from benchmarks.measure import interleaved, ratio, report
+from benchmarks.measure import extra_memory, interleaved, ratio, report
 from gnnkit import Graph, nn, ops
 
 WIDTH = 64
@@ -123,20 +120,13 @@ def check(group: str, candidates: dict[str, Callable[[], Tensor]]) -> float:
     return difference
 
 
-def fresh_memory(run: Callable[[], Tensor]) -> float:
-    """Extra resident memory in MB of a call that cannot reuse what earlier ones left in the allocator (on Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).malloc_trim(0)
-    return extra_memory(run)
-
-
 def main() -> None:
     times, ratios, memory, differences = {}, {}, {}, {}
     groups = [(f"segment_matmul, {name}", products(*shape), 5) for name, shape in PRODUCTS.items()]
     groups += [(case.name, layers(case), case.repeats) for case in LAYERS]
     for group, candidates, repeats in groups:
         differences[group] = check(group, candidates)
-        memory |= {f"{group}: {name}": fresh_memory(run) for name, run in candidates.items()}
+        memory |= {f"{group}: {name}": extra_memory(run) for name, run in candidates.items()}
         found = interleaved(candidates, repeats, warmup=1)
         times |= {f"{group}: {name}": summary for name, summary in found.items()}
         ours, *peers = candidates

@@ -6,8 +6,7 @@ TORCH ?= torch==2.13.0
 NATIVE := CMakeLists.txt $(wildcard cmake/*.cmake csrc/*.h csrc/*/*)
 
 # Libraries that are not part of the installation: the CUDA kernels for a GPU, and for the host.
-CMAKE ?= cmake
-CONFIGURE = $(CMAKE) -S . -DGNNKIT_TORCH_DIR="$$($(BIN)/python build_backend/torch_location.py)"
+CONFIGURE = $(BIN)/cmake -S . -DGNNKIT_TORCH_DIR="$$($(BIN)/python build_backend/torch_location.py)"
 JOBS ?= 2
 
 # Test processes: one for each processor, or WORKERS=0 for none but pytest's own.
@@ -64,14 +63,15 @@ sanitize-emulation: build
 	  --probe build/sanitize-emulation/libgnnkit_probe.so --workers $(WORKERS)
 
 # The name of each symbol that torch must provide tells its namespace: those of at and c10 change between releases.
-cuda: $(VENV)/.torch
+cuda: build
 	$(CONFIGURE) -B build/cuda -DGNNKIT_CUDA=ON
-	$(CMAKE) --build build/cuda --target gnnkit_cuda --parallel $(JOBS)
-	! nm -D --undefined-only build/cuda/libgnnkit_cuda*.so | grep -E '_ZNK?(2at|3c10|5torch)'
+	$(BIN)/cmake --build build/cuda --target gnnkit_cuda --parallel $(JOBS)
+	nm -D --undefined-only build/cuda/libgnnkit_cuda*.so > build/cuda/symbols.txt
+	! grep -E '_ZNK?(2at|3c10|5torch)' build/cuda/symbols.txt
 
-emulation: $(VENV)/.torch
+emulation: build
 	$(CONFIGURE) -B build/emulation -DGNNKIT_EMULATION=ON
-	$(CMAKE) --build build/emulation --target emulation --parallel $(JOBS)
+	$(BIN)/cmake --build build/emulation --target emulation --parallel $(JOBS)
 
 lint: build
 	$(BIN)/ruff check

@@ -35,42 +35,60 @@ _states: dict[str, LibraryState] = {}
 def load() -> None:
     """Loads the libraries that fit this machine; called once, when ``gnnkit.ops`` is imported.
 
-    ``GNNKIT_CPU_LIBRARY`` names a file to load as the CPU library instead of the installed one: how the tests run a
-    build with sanitizers, or the CUDA kernels under emulation.
+    ``GNNKIT_CPU_LIBRARY`` and ``GNNKIT_CUDA_LIBRARY`` name files to load instead of the installed libraries: how the
+    tests run a build with sanitizers, the CUDA kernels under emulation, or what ``make cuda`` has built.
 
     Raises:
-        BackendError: If ``GNNKIT_REQUIRE_EXT=1`` and the CPU library is not active, or ``GNNKIT_CPU_LIBRARY`` cannot
-            be loaded.
+        BackendError: If ``GNNKIT_REQUIRE_EXT=1`` and the CPU library is not active, or the CUDA library where torch can
+            use a GPU; or if a library that was named cannot be loaded.
     """
-    override = os.environ.get("GNNKIT_CPU_LIBRARY")
-    if override:
-        _states["cpu"] = _load_file(Path(override))
-        if not _states["cpu"].loaded:
-            raise BackendError(f"GNNKIT_CPU_LIBRARY={override} cannot be used: {_states['cpu'].reason}")
-    else:
-        _states["cpu"] = _load_library(
-            "gnnkit_cpu", wanted=True, unwanted_reason="", absent_reason="it was made with GNNKIT_BUILD_EXT=0"
-        )
-    _states["cuda"] = _load_library(
-        "gnnkit_cuda",
-        wanted=torch.version.cuda is not None,
-        unwanted_reason="this torch is built without CUDA",
-        absent_reason="this version has no CUDA kernels, and tensors on a GPU take the reference operators",
+    _states["cpu"] = _load_named("GNNKIT_CPU_LIBRARY") or _load_installed(
+        "gnnkit_cpu", "it was made with GNNKIT_BUILD_EXT=0"
     )
+    _states["cuda"] = _load_named("GNNKIT_CUDA_LIBRARY") or _load_cuda(torch.version.cuda)
     if not _states["cpu"].loaded:
-        logger.info("CPU library not loaded (%s): the reference operators run", _states["cpu"].reason)
-        if os.environ.get("GNNKIT_REQUIRE_EXT") == "1":
-            raise BackendError(
-                f"GNNKIT_REQUIRE_EXT=1, but the CPU library is not active: {_states['cpu'].reason}. "
-                "Install gnnkit with a C++ compiler present, or unset GNNKIT_REQUIRE_EXT to run the reference operators"
-            )
+        _fall_back("CPU", _states["cpu"], "Install gnnkit with a C++ compiler present")
+    # Asked last: looking for a GPU takes longer than loading a library.
+    if not _states["cuda"].loaded and torch.version.cuda is not None and torch.cuda.is_available():
+        _fall_back("CUDA", _states["cuda"], "Install gnnkit with the nvcc of torch's CUDA version present")
 
 
-def _load_library(name: str, *, wanted: bool, unwanted_reason: str, absent_reason: str) -> LibraryState:
+def _fall_back(device: str, state: LibraryState, remedy: str) -> None:
+    logger.info("%s library not loaded (%s): the reference operators run", device, state.reason)
+    if os.environ.get("GNNKIT_REQUIRE_EXT") == "1":
+        raise BackendError(
+            f"GNNKIT_REQUIRE_EXT=1, but the {device} library is not active: {state.reason}. "
+            f"{remedy}, or unset GNNKIT_REQUIRE_EXT to run the reference operators"
+        )
+
+
+def _load_named(variable: str) -> LibraryState | None:
+    """The library that an environment variable names, or None where it names none."""
+    path = os.environ.get(variable)
+    if not path:
+        return None
+    state = _load_file(Path(path))
+    if not state.loaded:
+        raise BackendError(f"{variable}={path} cannot be used: {state.reason}")
+    return state
+
+
+def _load_cuda(version: str | None) -> LibraryState:
+    """The CUDA library made for the major version of CUDA that torch has."""
+    if version is None:
+        return LibraryState(False, None, "this torch is built without CUDA")
+    name = "gnnkit_cuda"
+    major = version.partition(".")[0]
+    others = sorted(path.name for folder in _FOLDERS for path in folder.glob(f"{_PREFIX}{name}*{_SUFFIX}"))
+    absent_reason = (
+        f"there is {', '.join(others)}" if others else "it was made without nvcc, or for a torch without CUDA"
+    )
+    return _load_installed(f"{name}{major}", absent_reason)
+
+
+def _load_installed(name: str, absent_reason: str) -> LibraryState:
     file_name = f"{_PREFIX}{name}{_SUFFIX}"
     path = next((folder / file_name for folder in _FOLDERS if (folder / file_name).exists()), None)
-    if not wanted:
-        return LibraryState(False, None, unwanted_reason)
     if os.environ.get("GNNKIT_DISABLE_EXT") == "1":
         return LibraryState(False, None, "GNNKIT_DISABLE_EXT=1")
     if path is None:

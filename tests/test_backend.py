@@ -38,6 +38,51 @@ def test_requiring_a_missing_library_is_an_error():
     assert "GNNKIT_REQUIRE_EXT" in done.stderr
 
 
+# As where torch has CUDA and sees a GPU, which the tests cannot presume, and is of a version that no library is for.
+LOAD_WITH_CUDA = """
+import logging, sys, torch
+from pathlib import Path
+from gnnkit import _backend
+logging.basicConfig(level=logging.INFO)
+torch.version.cuda, torch.cuda.is_available = "99.0", lambda: True
+_backend._FOLDERS = (*_backend._FOLDERS, Path(sys.argv[1]))
+_backend.load()
+print(_backend.info()["cuda"])
+"""
+
+
+def load_with_cuda(folder, **environment):
+    command = [sys.executable, "-c", LOAD_WITH_CUDA, str(folder)]
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+
+def test_cuda_library_is_only_taken_for_torchs_version_of_cuda(tmp_path):
+    (tmp_path / "libgnnkit_cuda98.so").touch()
+    done = load_with_cuda(tmp_path)
+    assert "'loaded': False" in done.stdout
+    assert "libgnnkit_cuda99.so is not part of this installation: there is" in done.stdout
+    assert "libgnnkit_cuda98.so" in done.stdout
+    assert done.stderr.count("CUDA library not loaded") == 1
+    # The file of the right name is taken, and then found to be no library.
+    (tmp_path / "libgnnkit_cuda99.so").touch()
+    assert "it failed to load" in load_with_cuda(tmp_path).stdout
+
+
+def test_requiring_a_missing_cuda_library_is_an_error(tmp_path):
+    if not gnnkit.backend_info()["cpu"]["loaded"]:
+        pytest.skip("needs the CPU library: without it, that is the one found missing")
+    done = load_with_cuda(tmp_path, GNNKIT_REQUIRE_EXT="1")
+    assert done.returncode != 0
+    assert "the CUDA library is not active" in done.stderr
+
+
+@pytest.mark.parametrize("variable", ["GNNKIT_CPU_LIBRARY", "GNNKIT_CUDA_LIBRARY"])
+def test_library_that_is_named_must_load(variable, tmp_path):
+    done = run("import gnnkit", **{variable: str(tmp_path / "nothing.so")})
+    assert done.returncode != 0
+    assert f"{variable}=" in done.stderr
+
+
 def test_library_uses_only_the_stable_abi():
     """No symbol of at:: or c10:: may be asked of torch: those change from one release to the next."""
     path = gnnkit.backend_info()["cpu"]["path"]

@@ -12,4 +12,6 @@ TOLERANCE = {
 
 def assert_close(actual: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype | None = None) -> None:
     """Compares in float64 with the tolerance of ``dtype`` (default: that of ``actual``)."""
-    torch.testing.assert_close(actual.double(), expected.double(), **TOLERANCE[dtype or actual.dtype], equal_nan=True)
+    torch.testing.assert_close(
+        actual.double().cpu(), expected.double().cpu(), **TOLERANCE[dtype or actual.dtype], equal_nan=True
+    )

@@ -9,7 +9,7 @@ from scipy.special import erf
 from torch import Tensor
 
 from gnnkit import Graph, ops
-from tests.ops.samples import Sample
+from tests.ops.samples import DEVICE, Sample
 
 Arrays = dict[str, np.ndarray]
 Tensors = dict[str, Tensor]
@@ -407,5 +407,5 @@ def tensors(case: OpCase, sample: Sample, dtype: torch.dtype, *, requires_grad: 
             grid = torch.randperm(count, generator=generator).to(torch.float64)
             # Off zero by half a step, so that products with weights do not tie either.
             value = ((grid + 0.5) / max(count, 1) * 4 - 1.973).reshape(shape)
-        made[name] = value.to(dtype).requires_grad_(requires_grad)
+        made[name] = value.to(DEVICE, dtype).requires_grad_(requires_grad)
     return made

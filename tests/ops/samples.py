@@ -1,5 +1,6 @@
 """Awkward structures that every operator must take: empty, isolated, doubled, hub, bipartite, odd sizes."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -8,6 +9,9 @@ import torch
 from torch import Tensor
 
 from gnnkit import Graph
+
+# Where the battery runs; test_device.py runs it on a GPU.
+DEVICE = torch.device(os.environ.get("GNNKIT_TEST_DEVICE", "cpu"))
 
 
 @dataclass(frozen=True)
@@ -24,15 +28,15 @@ class Sample:
 
     @property
     def src(self) -> np.ndarray:
-        return self.graph.edge_index[0].numpy()
+        return self.graph.edge_index[0].cpu().numpy()
 
     @property
     def dst(self) -> np.ndarray:
-        return self.graph.edge_index[1].numpy()
+        return self.graph.edge_index[1].cpu().numpy()
 
     @property
     def segment(self) -> np.ndarray:
-        return np.repeat(np.arange(self.graph.num_dst), np.diff(self.ptr.numpy()))
+        return np.repeat(np.arange(self.graph.num_dst), np.diff(self.ptr.cpu().numpy()))
 
 
 def _random(num_src: int, num_dst: int, num_edges: int, seed: int) -> np.ndarray:
@@ -60,5 +64,5 @@ STRUCTURES: dict[str, tuple[Callable[[], np.ndarray], int, int, int]] = {
 
 def sample(name: str, index_dtype: torch.dtype = torch.int64) -> Sample:
     edges, num_src, num_dst, width = STRUCTURES[name]
-    edge_index = torch.from_numpy(edges().astype(np.int64)).to(index_dtype)
+    edge_index = torch.from_numpy(edges().astype(np.int64)).to(DEVICE, index_dtype)
     return Sample(name, Graph.from_edge_index(edge_index, num_src=num_src, num_dst=num_dst), width)

@@ -68,6 +68,8 @@ def check_size(name: str, value: object) -> int:
 
 def check_number(name: str, value: object) -> float:
     """``value`` as a float; raises ConfigError where it is no real number."""
+    if isinstance(value, (float, torch.SymFloat)):  # also while traced, where nothing else may be asked of it
+        return value  # type: ignore[return-value]
     if isinstance(value, Tensor) or not hasattr(value, "__float__"):
         raise ConfigError(f"{name} must be a real number, got {type(value).__name__}; convert it with float(...)")
     try:

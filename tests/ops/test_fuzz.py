@@ -95,7 +95,7 @@ def test_raw_operators_are_all_reached():
     """Every operator of the library, gradients too, is called by one of the entries."""
     reached = set()
 
-    @settings(bounded, max_examples=60)
+    @settings(bounded, max_examples=200)
     @given(st.data())
     def call_each(data):
         for call, draw_arguments in ENTRIES.values():

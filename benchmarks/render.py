@@ -64,7 +64,9 @@ def ops_section(name: str, content: Content) -> Iterator[str]:
     yield from ("## Operators and layers", "", measured_on(content["environment"]))
     yield f"Peers that were not there: {', '.join(absent) or 'none'}. {content['settings']}."
     yield f"Memory is {content['memory']}."
-    yield from ("", f"![time against edges](results/speed/{name}.png)", "")
+    yield ""
+    if (RESULTS / "speed" / f"{name}.png").exists():
+        yield from (f"![time against edges](results/speed/{name}.png)", "")
     yield from ("| what | graph | edges | width | gnnkit, ms | peer | peer, ms | ratio | memory, MB: gnnkit / peer |",)
     yield "|---|---|---|---|---|---|---|---|---|"
     for cell in content["cells"]:

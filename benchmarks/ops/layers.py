@@ -3,6 +3,7 @@
 import importlib
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -261,7 +262,9 @@ def attention(
     make = attention_layer(name)
     workloads = tuple(dict.fromkeys(curve(64, SMALL) + widths(values=(64,))))
     found = peers(make, temporaries, sparse=False)
-    return layer(name, make, found, expected, workloads, curve(64, SMALL)[-1:], vanishing)
+    made = layer(name, make, found, expected, workloads, curve(64, SMALL)[-1:], vanishing)
+    # The numerical slope of the reference crosses kinks of the rectifier, one for every edge and feature.
+    return replace(made, gradient_tolerance=5e-4) if name == "GATv2Conv" else made
 
 
 def gated() -> OpBenchmark:

@@ -85,6 +85,11 @@ def _by_edge(rows: Tensor, edge_id: Tensor | None) -> Tensor:
     return rows if edge_id is None else torch.empty_like(rows).index_copy(0, edge_id.long(), rows)
 
 
+def _gate(state: Tensor, wide: torch.dtype) -> Tensor:
+    """The logistic function, rounded from float64: torch's last bits depend on how threads share the elements."""
+    return state.double().sigmoid().to(wide)
+
+
 def reference(
     rowptr, col, edge_id, t_rowptr, t_col, t_edge_id, a_dst, b_src, v_src, edge, normalize: bool, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -95,7 +100,7 @@ def reference(
     if edge is not None:
         state = state + _by_position(edge, edge_id).to(wide)
     state = state.to(v_src.dtype)
-    gate = state.to(wide).sigmoid()
+    gate = _gate(state, wide)
     out = sum_reference(gate * v_src.index_select(0, col).to(wide), rowptr, None, False)
     total = out.new_empty((0, v_src.size(1)))
     if normalize:
@@ -110,7 +115,7 @@ def backward_dst_reference(
     """Gradients to the states, by edge, and to the destinations' part of them."""
     wide = wide_dtype(v_src.dtype)
     dst = segment_of_row(rowptr, col.size(0))
-    gate = _by_position(state, edge_id).to(wide).sigmoid()
+    gate = _gate(_by_position(state, edge_id), wide)
     share = grad.to(wide) / total if normalize else grad.to(wide)
     value = v_src.index_select(0, col).to(wide)
     if normalize:
@@ -129,7 +134,7 @@ def backward_src_reference(
     wide = wide_dtype(grad.dtype)
     src, num_src = segment_of_row(t_rowptr, t_col.size(0)), t_rowptr.size(0) - 1
     share = grad.to(wide) / total if normalize else grad.to(wide)
-    gate = _by_position(state, t_edge_id).to(wide).sigmoid()
+    gate = _gate(_by_position(state, t_edge_id), wide)
     grad_b = add_rows(_by_position(grad_edge, t_edge_id).to(wide), src, num_src)
     grad_v = add_rows(gate * share.index_select(0, t_col), src, num_src)
     return grad_b.to(grad.dtype), grad_v.to(grad.dtype)

@@ -9,7 +9,7 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from benchmarks.graphs import power_law
+from benchmarks.graphs import distinct_power_law, distinct_uniform, molecules
 from benchmarks.measure import interleaved, ratio, report
 from gnnkit import Graph, ops
 
@@ -18,28 +18,12 @@ OURS, SORTED, BACKWARD = "gnnkit.ops.spgemm", "gnnkit.ops.spgemm, sorted", "gnnk
 SCIPY, CSR, COO = "SciPy CSR", "torch.sparse CSR", "torch.sparse COO"
 
 
-def uniform(num_nodes: int, num_edges: int) -> Tensor:
-    return torch.from_numpy(np.random.default_rng(0).integers(0, num_nodes, (2, num_edges)))
-
-
-def molecules(count: int) -> tuple[Tensor, int]:
-    """Trees of 20 to 59 atoms, each bonded to one of the three before it, packed as one graph."""
-    rng = np.random.default_rng(0)
-    parts, first = [], 0
-    for size in rng.integers(20, 60, count):
-        atom = np.arange(1, size)
-        bonded = np.maximum(atom - rng.integers(1, 4, size - 1), 0)
-        parts.append(first + np.concatenate([[atom, bonded], [bonded, atom]], axis=1))
-        first += size
-    return torch.from_numpy(np.concatenate(parts, axis=1)), first
-
-
 def measure(name: str, title: str, edge_index: Tensor, num_nodes: int, peers: tuple[str, ...]) -> None:
     shape = (num_nodes, num_nodes)
     matrix: Any = scipy.sparse.coo_array(
         (np.random.default_rng(1).random(edge_index.size(1)), edge_index.numpy()), shape
     )
-    matrix = matrix.tocsr().astype(np.float32)  # equal edges have been added up: all candidates get one matrix
+    matrix = matrix.tocsr().astype(np.float32)
     rowptr, col, weight = (torch.from_numpy(array) for array in (matrix.indptr, matrix.indices, matrix.data))
     graph = Graph(rowptr.long(), col.long(), None, num_nodes)
     with warnings.catch_warnings():
@@ -77,11 +61,10 @@ def check(matrix: Any, product: Graph, values: Tensor) -> None:
 
 
 def main() -> None:
-    measure("uniform", "uniform", uniform(20_000, 320_000), 20_000, (SCIPY, CSR, COO))
-    edges = power_law(100_000, 600_000, exponent=0.6)
+    measure("uniform", "uniform", distinct_uniform(20_000, 320_000), 20_000, (SCIPY, CSR, COO))
+    edges = distinct_power_law(100_000, 600_000, exponent=0.6)
     measure("power-law", "power law", edges, 100_000, (SCIPY, CSR))
-    packed, num_nodes = molecules(3000)
-    measure("molecules", "3,000 small molecules", packed, num_nodes, (SCIPY, CSR, COO))
+    measure("molecules", "small molecules", *molecules(250_000), (SCIPY, CSR, COO))
 
 
 if __name__ == "__main__":

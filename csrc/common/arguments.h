@@ -61,30 +61,26 @@ struct EpilogueArgs {
   Activation activation;
 };
 
-// Rows of a pass over the graph: destinations in the forward pass and the first half of the backward pass, sources in
-// the second half, where rowptr, col and edge_id are those of the transpose.
-template <typename T, typename I>
+// A pass of attention, but for the graph that it goes over: destinations by destination in the forward pass and the
+// first half of the backward pass, source by source in the second half.
+template <typename T>
 struct AttentionArgs {
   using A = Accumulate<T>;
-  const I* rowptr;
-  const I* col;
-  const I* edge_id;  // row of `bias` at each position; null: the position itself
-  const T* q;        // [num_dst, heads, score_width]
-  const T* k;        // [num_src, heads, score_width]
-  const T* v;        // [num_src, heads, width]
-  const T* att;      // [heads, score_width], Score::kMixed only
-  const T* bias;     // [E, bias_heads]; null: none
-  T* out;            // [num_dst, heads, width]; read by the backward pass
-  A* peak;           // [num_dst, heads]: maximum of the logits
-  A* inverse;        // [num_dst, heads]: 1 / sum of exp(logit - maximum)
-  A* delta;          // [num_dst, heads]: <grad, out>
-  const T* grad;     // [num_dst, heads, width]
+  const T* q;     // [num_dst, heads, score_width]
+  const T* k;     // [num_src, heads, score_width]
+  const T* v;     // [num_src, heads, width]
+  const T* att;   // [heads, score_width], Score::kMixed only
+  const T* bias;  // [E, bias_heads]; null: none
+  T* out;         // [num_dst, heads, width]; read by the backward pass
+  A* peak;        // [num_dst, heads]: maximum of the logits
+  A* inverse;     // [num_dst, heads]: 1 / sum of exp(logit - maximum)
+  A* delta;       // [num_dst, heads]: <grad, out>
+  const T* grad;  // [num_dst, heads, width]
   T* grad_q;
   T* grad_k;
   T* grad_v;
   T* grad_bias;  // null: not wanted
   A* grad_att;   // one row per destination, to be summed; null: not wanted
-  int64_t num_edges;
   int64_t heads;
   int64_t score_width;
   int64_t width;
@@ -93,20 +89,11 @@ struct AttentionArgs {
   Score score;
 };
 
-// A graph, or its transpose, at either index width.
-struct Topology {
-  const void* rowptr;
-  const void* col;
-  const void* edge_id;  // the caller's edge at each position; null: the position itself
-  int64_t num_edges;
-  bool wide;  // int64 indices
-};
-
-// Sums of source rows weighted by gates, which are logistic functions of edge states.
+// A pass of gated aggregation, but for the graph: sums of source rows weighted by gates, which are logistic functions
+// of edge states. Destination by destination, or source by source in the second half of the backward pass.
 template <typename T>
 struct GateArgs {
   using A = Accumulate<T>;
-  Topology topology;    // of the transpose in the second half of the backward pass
   const T* a_dst;       // [num_dst, width]
   const T* b_src;       // [num_src, width]
   const T* v_src;       // [num_src, width]

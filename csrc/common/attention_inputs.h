@@ -1,8 +1,7 @@
 // What the attention operators of every device check and hand to their kernels.
 #pragma once
 
-#include "common/arguments.h"
-#include "common/dispatch.h"
+#include "common/topology.h"
 
 namespace gnnkit {
 
@@ -23,18 +22,12 @@ struct AttentionInputs {
   double parameter;
 
   int64_t heads() const { return v.size(1); }
-  int64_t work() const { return row_width(q) * 2 + row_width(v) * 2 + heads() * 16; }
 };
 
 inline AttentionInputs attention_inputs(const Tensor& rowptr, const Tensor& col, const OptionalTensor& edge_id,
                                         const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& att,
                                         const OptionalTensor& bias, const std::string& score, double parameter) {
-  STD_TORCH_CHECK(rowptr.dim() == 1 && rowptr.size(0) >= 1 && col.dim() == 1, "rowptr and col must be vectors");
-  STD_TORCH_CHECK(rowptr.scalar_type() == col.scalar_type(), "rowptr and col must have one dtype");
-  if (edge_id.has_value())
-    STD_TORCH_CHECK(
-        edge_id->dim() == 1 && edge_id->scalar_type() == col.scalar_type() && edge_id->size(0) == col.size(0),
-        "edge_id must match col");
+  check_structure(rowptr, col, edge_id);
   STD_TORCH_CHECK(q.dim() == 3 && k.dim() == 3 && v.dim() == 3, "q, k and v must have three dimensions");
   STD_TORCH_CHECK(q.scalar_type() == v.scalar_type() && k.scalar_type() == v.scalar_type(),
                   "q, k and v must have one dtype");
@@ -54,30 +47,26 @@ inline AttentionInputs attention_inputs(const Tensor& rowptr, const Tensor& col,
   return all;
 }
 
-template <typename T, typename I>
-AttentionArgs<T, I> attention_arguments(const AttentionInputs& in) {
-  AttentionArgs<T, I> args{};
-  args.rowptr = read<I>(in.rowptr);
-  args.col = read<I>(in.col);
-  args.edge_id = read<I>(in.edge_id);
+// `in` may be laid out otherwise than the tensors of the caller, but for the heads of its bias.
+template <typename T, typename Laid>
+AttentionArgs<T> attention_arguments(const AttentionInputs& given, const Laid& in) {
+  AttentionArgs<T> args{};
   args.q = read<T>(in.q);
   args.k = read<T>(in.k);
   args.v = read<T>(in.v);
   args.att = read<T>(in.att);
   args.bias = read<T>(in.bias);
-  args.num_edges = in.col.size(0);
-  args.heads = in.heads();
+  args.heads = in.v.size(1);
   args.score_width = in.q.size(2);
   args.width = in.v.size(2);
-  args.bias_heads = in.bias.has_value() && in.bias->dim() == 2 ? in.heads() : 1;
-  args.parameter = in.parameter;
-  args.score = in.score;
+  args.bias_heads = given.bias.has_value() && given.bias->dim() == 2 ? given.heads() : 1;
+  args.parameter = given.parameter;
+  args.score = given.score;
   return args;
 }
 
 inline Tensor attention_statistic(const AttentionInputs& in, const std::vector<int64_t>& sizes) {
-  const ScalarType type = in.v.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
-  return torch::stable::new_empty(in.v, sizes, type);
+  return torch::stable::new_empty(in.v, sizes, accumulate_type(in.v));
 }
 
 inline void check_attention_statistics(const AttentionInputs& in, int64_t num_dst, const Tensor& grad,
@@ -86,10 +75,8 @@ inline void check_attention_statistics(const AttentionInputs& in, int64_t num_ds
   STD_TORCH_CHECK(grad.scalar_type() == in.v.scalar_type() && grad.numel() == num_dst * row_width(in.v),
                   "grad must match the result");
   for (const Tensor* value : statistics)
-    STD_TORCH_CHECK(
-        value->numel() == num_dst * in.heads() &&
-            value->scalar_type() == (in.v.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float),
-        "statistics must be [num_dst, H] in the dtype of accumulation");
+    STD_TORCH_CHECK(value->numel() == num_dst * in.heads() && value->scalar_type() == accumulate_type(in.v),
+                    "statistics must be [num_dst, H] in the dtype of accumulation");
 }
 
 }  // namespace gnnkit

@@ -37,6 +37,11 @@ void dispatch(const Tensor& values, const Tensor& index, Visit&& visit) {
   dispatch_float(values, [&](auto value) { dispatch_index(index, [&](auto integer) { visit(value, integer); }); });
 }
 
+// The dtype in which values like these are accumulated.
+inline ScalarType accumulate_type(const Tensor& values) {
+  return values.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
 template <typename T>
 const T* read(const Tensor& tensor) {
   return static_cast<const T*>(tensor.const_data_ptr());

@@ -63,14 +63,6 @@ struct Inputs {
   int64_t num_rows() const { return given.rowptr.size(0) - 1; }
   int64_t work() const { return 2 * layout.heads * (layout.score_width + layout.width + 8); }
 
-  Tensor wide(const Tensor& tensor) const {
-    const Tensor whole = dense(tensor);
-    return type == ScalarType::BFloat16 ? torch::stable::to(whole, ScalarType::Float) : whole;
-  }
-  Tensor narrow(const Tensor& tensor) const {
-    return type == ScalarType::BFloat16 ? torch::stable::to(tensor, type) : tensor;
-  }
-
   Tensor scores(const Tensor& rows) const {
     return fit(wide(rows), heads, score_width, layout.heads, layout.score_width);
   }
@@ -81,7 +73,7 @@ struct Inputs {
   // A result as the caller wants it: without padding, in the caller's dtype.
   Tensor result(const Tensor& rows, int64_t columns) const {
     const int64_t padded = rows.size(2);
-    return narrow(fit(rows, layout.heads, padded, heads, columns));
+    return narrow_as(fit(rows, layout.heads, padded, heads, columns), type);
   }
   Tensor statistic(const Tensor& rows) const {
     Tensor cut = fit(rows, layout.heads, 1, heads, 1);
@@ -110,55 +102,24 @@ Inputs inputs(const AttentionInputs& given) {
   const bool same = k.const_data_ptr() == v.const_data_ptr() && in.layout.score_width == in.layout.width;
   in.v = same && in.score_width == in.width ? in.k : in.values(v);
   if (given.att.has_value()) in.att = in.scores(torch::stable::reshape(*given.att, {1, in.heads, in.score_width}));
-  if (given.bias.has_value()) in.bias = in.wide(*given.bias);
+  if (given.bias.has_value()) in.bias = wide(*given.bias);
   return in;
 }
 
 template <typename A>
 AttentionRowsArgs<A> arguments(const Inputs& in) {
   AttentionRowsArgs<A> args{};
-  args.topology.rowptr = in.given.rowptr.const_data_ptr();
-  args.topology.col = in.given.col.const_data_ptr();
-  args.topology.edge_id = in.given.edge_id.has_value() ? in.given.edge_id->const_data_ptr() : nullptr;
-  args.topology.num_edges = in.given.col.size(0);
-  args.topology.wide = in.given.col.scalar_type() == ScalarType::Long;
-  args.q = read<A>(in.q);
-  args.k = read<A>(in.k);
-  args.v = read<A>(in.v);
-  args.att = read<A>(in.att);
-  args.bias = read<A>(in.bias);
-  args.heads = in.layout.heads;
-  args.score_width = in.layout.score_width;
-  args.width = in.layout.width;
-  args.bias_heads = in.bias.has_value() && in.bias->dim() == 2 ? in.heads : 1;
-  args.parameter = in.given.parameter;
-  args.score = in.given.score;
+  static_cast<AttentionArgs<A>&>(args) = attention_arguments<A>(in.given, in);
+  args.topology = topology_of(in.given.rowptr, in.given.col, in.given.edge_id);
   return args;
-}
-
-// Calls visit(A{}) with the dtype of accumulation.
-template <typename Visit>
-void by_type(const Inputs& in, const Visit& visit) {
-  if (in.type == ScalarType::Double) {
-    visit(double{});
-  } else {
-    STD_TORCH_CHECK(in.type == ScalarType::Float || in.type == ScalarType::BFloat16,
-                    "gnnkit operators take float32, float64 and bfloat16");
-    visit(float{});
-  }
 }
 
 // Rows of the topology, whose positions point to `ends`.
 template <typename Run>
 void over_rows(const Inputs& in, const Tensor& ends, const Run& run) {
   const AttentionInputs& given = in.given;
-  dispatch_index(given.col, [&](auto integer) {
-    using I = decltype(integer);
-    const I* edge_id = given.bias.has_value() ? read<I>(given.edge_id) : nullptr;
-    const Adjacency<I> adjacency{read<I>(given.rowptr), in.num_rows(), read<I>(given.col), edge_id,
-                                 given.col.size(0),     ends.size(0)};
-    parallel_over_adjacency(adjacency, in.work(), run);
-  });
+  parallel_over_graph(given.rowptr, given.col, given.bias.has_value() ? given.edge_id : std::nullopt, ends.size(0),
+                      in.work(), run);
 }
 
 // The kernels for padded heads exist in float32 only.
@@ -184,7 +145,7 @@ std::tuple<Tensor, Tensor, Tensor> attention(const Tensor& rowptr, const Tensor&
   Tensor out = in.new_rows(num_rows, in.layout.width);
   Tensor peak = in.new_rows(num_rows, 1), inverse = in.new_rows(num_rows, 1);
   if (peak.numel() > 0) {
-    by_type(in, [&](auto value) {
+    dispatch_wide(in.v, [&](auto value) {
       using A = decltype(value);
       AttentionRowsArgs<A> args = arguments<A>(in);
       args.out = write<A>(out);
@@ -214,7 +175,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> attention_backward_dst(
   if (delta.numel() == 0) {
     if (grad_bias.numel() > 0) torch::stable::zero_(grad_bias);
   } else {
-    by_type(in, [&](auto value) {
+    dispatch_wide(in.v, [&](auto value) {
       using A = decltype(value);
       AttentionRowsArgs<A> args = arguments<A>(in);
       args.grad = read<A>(grad);
@@ -229,7 +190,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> attention_backward_dst(
     });
   }
   if (mixed) grad_att = fit(grad_att, in.layout.heads, in.layout.score_width, in.heads, in.score_width);
-  return {in.result(grad_q, in.score_width), in.statistic(delta), in.narrow(grad_bias), grad_att};
+  return {in.result(grad_q, in.score_width), in.statistic(delta), narrow_as(grad_bias, in.type), grad_att};
 }
 
 // Three numbers per destination and head side by side: the pass over sources then fetches them together.
@@ -264,7 +225,7 @@ std::tuple<Tensor, Tensor> attention_backward_src(const Tensor& t_rowptr, const 
     const Tensor grad = in.values(grad_in);
     const Tensor joined =
         join_statistics(in, in.statistics(peak_in), in.statistics(inverse_in), in.statistics(delta_in));
-    by_type(in, [&](auto value) {
+    dispatch_wide(in.v, [&](auto value) {
       using A = decltype(value);
       AttentionRowsArgs<A> args = arguments<A>(in);
       args.grad = read<A>(grad);

@@ -71,6 +71,17 @@ struct Pass {
     if constexpr (score == Score::kMixed) att = Heads::load_features(args.att + column);
   }
 
+  // Calls one_row(*this, row) for every block of heads of every row.
+  template <typename OneRow>
+  void each_row(int64_t begin, int64_t end, const OneRow& one_row) {
+    for (int64_t row = begin; row < end; ++row) {
+      for (int64_t head = 0; head < args.heads; head += kHeads) {
+        start(head);
+        one_row(*this, row);
+      }
+    }
+  }
+
   const float* values(const float* rows, int64_t row) const { return rows + row * row_width + column; }
   const float* scores(const float* rows, int64_t row) const { return rows + row * score_row + score_column; }
   int64_t statistic(int64_t row) const { return row * args.heads + first_head; }
@@ -85,7 +96,7 @@ struct Pass {
     for (int64_t element = 0; element < elements; element += 16) __builtin_prefetch(row + element);
   }
 
-  // Requests from memory what will be needed `kDistance` positions further on. The two kinds of rows are requested by
+  // Requests from memory what will be needed some positions further on. The two kinds of rows are requested by
   // the loops that use them, so that requests are spread over the work.
   void prefetch_scores(int64_t position, const float* rows) const {
     if (position + kScoreDistance >= args.topology.num_edges) return;
@@ -141,15 +152,6 @@ struct Pass {
       value = Heads::map([&](auto x) { return x == -kInfinity ? x : leaky(x, parameter); }, value);
     }
     return value;
-  }
-
-  void forward(int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      for (int64_t head = 0; head < args.heads; head += kHeads) {
-        start(head);
-        forward_row(row);
-      }
-    }
   }
 
   void forward_row(int64_t row) {
@@ -227,15 +229,6 @@ struct Pass {
     }
   }
 
-  void backward_dst(int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      for (int64_t head = 0; head < args.heads; head += kHeads) {
-        start(head);
-        backward_dst_row(row);
-      }
-    }
-  }
-
   void backward_dst_row(int64_t row) {
     const int64_t last_position = row_begin(args.topology, row + 1);
     const End own = load_end(args.q, row);
@@ -300,15 +293,6 @@ struct Pass {
       return;
     }
     for (int h = 0; h < kHeads && first_head + h < args.bias_heads; ++h) target[first_head + h] = all[h];
-  }
-
-  void backward_src(int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      for (int64_t head = 0; head < args.heads; head += kHeads) {
-        start(head);
-        backward_src_row(row);
-      }
-    }
   }
 
   const float* statistics_of(int64_t dst) const { return args.statistics + dst * 3 * args.heads + first_head; }
@@ -388,24 +372,25 @@ void by_score(const AttentionRowsArgs<float>& args, const Visit& visit) {
   }
 }
 
+template <typename OneRow>
+void run(const AttentionRowsArgs<float>& args, int64_t begin, int64_t end, const OneRow& one_row) {
+  by_score(args, [&](auto score, auto width, auto features) {
+    Pass<decltype(score)::value, decltype(width)::value, decltype(features)::value>(args).each_row(begin, end, one_row);
+  });
+}
+
 }  // namespace
 
 void packed_attention_rows(const AttentionRowsArgs<float>& args, int64_t begin, int64_t end) {
-  by_score(args, [&](auto score, auto width, auto features) {
-    Pass<decltype(score)::value, decltype(width)::value, decltype(features)::value>(args).forward(begin, end);
-  });
+  run(args, begin, end, [](auto& pass, int64_t row) { pass.forward_row(row); });
 }
 
 void packed_attention_dst_rows(const AttentionRowsArgs<float>& args, int64_t begin, int64_t end) {
-  by_score(args, [&](auto score, auto width, auto features) {
-    Pass<decltype(score)::value, decltype(width)::value, decltype(features)::value>(args).backward_dst(begin, end);
-  });
+  run(args, begin, end, [](auto& pass, int64_t row) { pass.backward_dst_row(row); });
 }
 
 void packed_attention_src_rows(const AttentionRowsArgs<float>& args, int64_t begin, int64_t end) {
-  by_score(args, [&](auto score, auto width, auto features) {
-    Pass<decltype(score)::value, decltype(width)::value, decltype(features)::value>(args).backward_src(begin, end);
-  });
+  run(args, begin, end, [](auto& pass, int64_t row) { pass.backward_src_row(row); });
 }
 
 }  // namespace gnnkit::GNNKIT_ISA

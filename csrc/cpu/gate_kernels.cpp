@@ -28,7 +28,8 @@ inline Vector<Accumulate<T>, N> stored(Vector<Accumulate<T>, N> value) {
 }
 
 template <int K, int N, typename T>
-inline void prefetch_ahead(const GateArgs<T>& args, int64_t position, int64_t offset, const T* left, const T* right) {
+inline void prefetch_ahead(const GateRowsArgs<T>& args, int64_t position, int64_t offset, const T* left,
+                           const T* right) {
   constexpr int64_t kLine = 64 / sizeof(T);
   if (position + kRowDistance >= args.topology.num_edges) return;
   const int64_t row = node_at(args.topology, position + kRowDistance) * args.width + offset;
@@ -40,7 +41,7 @@ inline void prefetch_ahead(const GateArgs<T>& args, int64_t position, int64_t of
 
 // Columns [offset, offset + K N) of row `row`.
 template <int K, int N, typename T>
-inline void forward_tile(const GateArgs<T>& args, int64_t row, int64_t offset) {
+inline void forward_tile(const GateRowsArgs<T>& args, int64_t row, int64_t offset) {
   using A = Accumulate<T>;
   const int64_t own = row * args.width + offset;
   Vector<A, N> a[K], sum[K] = {}, total[K] = {};
@@ -71,7 +72,7 @@ inline void forward_tile(const GateArgs<T>& args, int64_t row, int64_t offset) {
 
 // Gradients to the edge states and to the destinations' part of them.
 template <int K, int N, typename T>
-inline void dst_tile(const GateArgs<T>& args, int64_t row, int64_t offset) {
+inline void dst_tile(const GateRowsArgs<T>& args, int64_t row, int64_t offset) {
   using A = Accumulate<T>;
   const int64_t own = row * args.width + offset;
   Vector<A, N> grad[K], mean[K] = {}, sum[K] = {};
@@ -100,7 +101,7 @@ inline void dst_tile(const GateArgs<T>& args, int64_t row, int64_t offset) {
 
 // Gradients to the sources, over the transposed graph.
 template <int K, int N, typename T>
-inline void src_tile(const GateArgs<T>& args, int64_t row, int64_t offset) {
+inline void src_tile(const GateRowsArgs<T>& args, int64_t row, int64_t offset) {
   using A = Accumulate<T>;
   Vector<A, N> b_sum[K] = {}, v_sum[K] = {};
   const int64_t end = row_begin(args.topology, row + 1);
@@ -138,34 +139,34 @@ inline void for_each_row_tile(int64_t width, int64_t begin, int64_t end, const T
 }  // namespace
 
 template <typename T>
-void gate_rows(const GateArgs<T>& args, int64_t begin, int64_t end) {
+void gate_rows(const GateRowsArgs<T>& args, int64_t begin, int64_t end) {
   for_each_row_tile<T>(args.width, begin, end, [&](auto tiles, auto lanes, int64_t row, int64_t offset) {
     forward_tile<decltype(tiles)::value, decltype(lanes)::value>(args, row, offset);
   });
 }
 
 template <typename T>
-void gate_dst_rows(const GateArgs<T>& args, int64_t begin, int64_t end) {
+void gate_dst_rows(const GateRowsArgs<T>& args, int64_t begin, int64_t end) {
   for_each_row_tile<T>(args.width, begin, end, [&](auto tiles, auto lanes, int64_t row, int64_t offset) {
     dst_tile<decltype(tiles)::value, decltype(lanes)::value>(args, row, offset);
   });
 }
 
 template <typename T>
-void gate_src_rows(const GateArgs<T>& args, int64_t begin, int64_t end) {
+void gate_src_rows(const GateRowsArgs<T>& args, int64_t begin, int64_t end) {
   for_each_row_tile<T>(args.width, begin, end, [&](auto tiles, auto lanes, int64_t row, int64_t offset) {
     src_tile<decltype(tiles)::value, decltype(lanes)::value>(args, row, offset);
   });
 }
 
-template void gate_rows<float>(const GateArgs<float>&, int64_t, int64_t);
-template void gate_rows<double>(const GateArgs<double>&, int64_t, int64_t);
-template void gate_rows<BFloat16>(const GateArgs<BFloat16>&, int64_t, int64_t);
-template void gate_dst_rows<float>(const GateArgs<float>&, int64_t, int64_t);
-template void gate_dst_rows<double>(const GateArgs<double>&, int64_t, int64_t);
-template void gate_dst_rows<BFloat16>(const GateArgs<BFloat16>&, int64_t, int64_t);
-template void gate_src_rows<float>(const GateArgs<float>&, int64_t, int64_t);
-template void gate_src_rows<double>(const GateArgs<double>&, int64_t, int64_t);
-template void gate_src_rows<BFloat16>(const GateArgs<BFloat16>&, int64_t, int64_t);
+template void gate_rows<float>(const GateRowsArgs<float>&, int64_t, int64_t);
+template void gate_rows<double>(const GateRowsArgs<double>&, int64_t, int64_t);
+template void gate_rows<BFloat16>(const GateRowsArgs<BFloat16>&, int64_t, int64_t);
+template void gate_dst_rows<float>(const GateRowsArgs<float>&, int64_t, int64_t);
+template void gate_dst_rows<double>(const GateRowsArgs<double>&, int64_t, int64_t);
+template void gate_dst_rows<BFloat16>(const GateRowsArgs<BFloat16>&, int64_t, int64_t);
+template void gate_src_rows<float>(const GateRowsArgs<float>&, int64_t, int64_t);
+template void gate_src_rows<double>(const GateRowsArgs<double>&, int64_t, int64_t);
+template void gate_src_rows<BFloat16>(const GateRowsArgs<BFloat16>&, int64_t, int64_t);
 
 }  // namespace gnnkit::GNNKIT_ISA

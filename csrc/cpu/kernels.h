@@ -7,33 +7,25 @@
 
 namespace gnnkit {
 
-// Attention by rows of a pass over the graph, in the dtype of accumulation: destinations in the forward pass and the
-// first half of the backward pass, sources in the second half, where the topology is that of the transpose.
+// A graph, or its transpose, at either index width.
+struct Topology {
+  const void* rowptr;
+  const void* col;
+  const void* edge_id;  // the caller's edge at each position; null: the position itself
+  int64_t num_edges;
+  bool wide;  // int64 indices
+};
+
+// In the dtype of accumulation: the launcher widens.
 template <typename A>
-struct AttentionRowsArgs {
+struct AttentionRowsArgs : AttentionArgs<A> {
   Topology topology;
-  const A* q;           // [num_dst, heads, score_width]
-  const A* k;           // [num_src, heads, score_width]
-  const A* v;           // [num_src, heads, width]
-  const A* att;         // [heads, score_width], Score::kMixed only
-  const A* bias;        // [E, bias_heads]; null: none
-  A* out;               // [num_dst, heads, width]; read by the backward pass
-  A* peak;              // [num_dst, heads]: maximum of the logits
-  A* inverse;           // [num_dst, heads]: 1 / sum of exp(logit - maximum)
-  A* delta;             // [num_dst, heads]: <grad, out>
   const A* statistics;  // [num_dst, 3, heads]: peak, inverse and delta side by side; second half of the backward pass
-  const A* grad;        // [num_dst, heads, width]
-  A* grad_q;
-  A* grad_k;
-  A* grad_v;
-  A* grad_bias;  // null: not wanted
-  A* grad_att;   // one row per destination, to be summed; null: not wanted
-  int64_t heads;
-  int64_t score_width;
-  int64_t width;
-  int64_t bias_heads;
-  double parameter;  // scale of a product, or slope of the leaky rectifier below zero
-  Score score;
+};
+
+template <typename T>
+struct GateRowsArgs : GateArgs<T> {
+  Topology topology;
 };
 
 // One block of a dense product, out = a b. Any strides: a transposed factor is read as it lies.
@@ -86,11 +78,11 @@ struct PartialArgs {
   template <typename A>                                                              \
   void attention_src_rows(const AttentionRowsArgs<A>&, int64_t begin, int64_t end);  \
   template <typename T>                                                              \
-  void gate_rows(const GateArgs<T>&, int64_t begin, int64_t end);                    \
+  void gate_rows(const GateRowsArgs<T>&, int64_t begin, int64_t end);                \
   template <typename T>                                                              \
-  void gate_dst_rows(const GateArgs<T>&, int64_t begin, int64_t end);                \
+  void gate_dst_rows(const GateRowsArgs<T>&, int64_t begin, int64_t end);            \
   template <typename T>                                                              \
-  void gate_src_rows(const GateArgs<T>&, int64_t begin, int64_t end);                \
+  void gate_src_rows(const GateRowsArgs<T>&, int64_t begin, int64_t end);            \
   void packed_attention_rows(const AttentionRowsArgs<float>&, int64_t, int64_t);     \
   void packed_attention_dst_rows(const AttentionRowsArgs<float>&, int64_t, int64_t); \
   void packed_attention_src_rows(const AttentionRowsArgs<float>&, int64_t, int64_t); \

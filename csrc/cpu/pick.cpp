@@ -19,6 +19,14 @@ inline float widen(BFloat16 value) {
   return wide;
 }
 
+// A negative index chooses nothing.
+template <typename I>
+void check_choices(const I* index, int64_t count, int64_t rows) {
+  bool inside = true;
+  for (int64_t i = 0; i < count; ++i) inside &= static_cast<int64_t>(index[i]) < rows;
+  STD_TORCH_CHECK(inside, "an index lies outside of its range");
+}
+
 template <typename T, typename I, typename A>
 void scatter_columns(const T* src, const I* index, A* out, int64_t rows, int64_t width, int64_t first, int64_t last) {
   for (int64_t row = 0; row < rows; ++row) {
@@ -41,7 +49,7 @@ Tensor pick_scatter(const Tensor& src_in, const Tensor& index_in, int64_t dim_si
     dispatch(src, index, [&](auto value, auto integer) {
       using T = decltype(value);
       using I = decltype(integer);
-      check_range(read<I>(index), index.numel(), INT64_MIN, dim_size);
+      check_choices(read<I>(index), index.numel(), dim_size);
       const int64_t blocks = (width + kColumns - 1) / kColumns;
       const auto run = [&](int64_t block) {
         scatter_columns(read<T>(src), read<I>(index), write<Accumulate<T>>(out), src.size(0), width, block * kColumns,
@@ -64,7 +72,7 @@ Tensor pick_gather(const Tensor& src_in, const Tensor& index_in) {
   dispatch(src, index, [&](auto value, auto integer) {
     using T = decltype(value);
     using I = decltype(integer);
-    check_range(read<I>(index), index.numel(), INT64_MIN, src.size(0));
+    check_choices(read<I>(index), index.numel(), src.size(0));
     const int64_t chunks = chunks_for(out.numel());
     parallel_over_chunks(chunks, [&](int64_t chunk) {
       const I* chosen = read<I>(index);

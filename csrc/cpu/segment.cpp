@@ -11,7 +11,7 @@ Segments check_segments(const Tensor& ptr, const OptionalTensor& perm, int64_t n
   dispatch_index(segments.ptr, [&](auto integer) {
     using I = decltype(integer);
     check_boundaries(read<I>(segments.ptr), segments.count, segments.positions);
-    if (perm.has_value()) check_range(read<I>(segments.perm), segments.positions, 0, num_rows);
+    if (perm.has_value()) check_range(read<I>(segments.perm), segments.positions, num_rows);
   });
   return segments;
 }

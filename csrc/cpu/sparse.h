@@ -6,31 +6,14 @@
 #include <limits>
 #include <memory>
 
+#include "common/topology.h"
 #include "cpu/launch.h"
 
 namespace gnnkit {
 
-// bfloat16 is widened before, and narrowed after: kernels meet float32 and float64 alone.
-inline Tensor wide(const Tensor& values) {
-  const bool narrow = values.scalar_type() == ScalarType::BFloat16;
-  return dense(narrow ? torch::stable::to(values, ScalarType::Float) : values);
-}
-
-inline OptionalTensor wide(const OptionalTensor& values) {
-  return values.has_value() ? OptionalTensor(wide(*values)) : std::nullopt;
-}
-
-inline Tensor narrow_as(const Tensor& values, ScalarType type) {
-  return values.scalar_type() == type ? values : torch::stable::to(values, type);
-}
-
 template <typename Visit>
 void dispatch_wide(const Tensor& values, const Tensor& index, Visit&& visit) {
-  dispatch_index(index, [&](auto integer) {
-    if (values.scalar_type() == ScalarType::Float) return visit(float{}, integer);
-    STD_TORCH_CHECK(values.scalar_type() == ScalarType::Double, "gnnkit operators take float32, float64 and bfloat16");
-    visit(double{}, integer);
-  });
+  dispatch_wide(values, [&](auto real) { dispatch_index(index, [&](auto integer) { visit(real, integer); }); });
 }
 
 // A matrix in CSR as an operator is given it; tensors contiguous, values wide.
@@ -43,11 +26,7 @@ struct SparseInput {
   SparseInput(const Tensor& rowptr_in, const Tensor& col_in, const OptionalTensor& edge_id_in,
               const OptionalTensor& weight_in)
       : rowptr(dense(rowptr_in)), col(dense(col_in)), edge_id(dense(edge_id_in)), weight(wide(weight_in)) {
-    STD_TORCH_CHECK(rowptr.dim() == 1 && rowptr.size(0) >= 1 && col.dim() == 1, "rowptr and col must be vectors");
-    STD_TORCH_CHECK(rowptr.scalar_type() == col.scalar_type(), "rowptr and col must have one dtype");
-    STD_TORCH_CHECK(!edge_id.has_value() || (edge_id->scalar_type() == col.scalar_type() && edge_id->dim() == 1 &&
-                                             edge_id->size(0) == col.size(0)),
-                    "edge_id must match col");
+    check_structure(rowptr, col, edge_id);
     STD_TORCH_CHECK(!weight.has_value() || (weight->dim() == 1 && weight->size(0) == col.size(0)),
                     "a weight must be one number per edge");
   }
@@ -76,28 +55,13 @@ struct Sparse {
   int64_t columns;
 };
 
-// An exception would not pass a parallel region with its message.
-template <typename I>
-void check_all(const I* index, int64_t count, int64_t high) {
-  const int64_t chunks = chunks_for(count);
-  std::atomic<bool> inside{true};
-  parallel_over_chunks(chunks, [&](int64_t chunk) {
-    const int64_t end = count / chunks * (chunk + 1) + count % chunks * (chunk + 1) / chunks;
-    bool good = true;
-    for (int64_t p = count / chunks * chunk + count % chunks * chunk / chunks; p < end; ++p)
-      good &= index[p] >= 0 && static_cast<int64_t>(index[p]) < high;
-    if (!good) inside = false;
-  });
-  STD_TORCH_CHECK(inside, "an index lies outside of its range");
-}
-
 // Reads every index of the matrix once: no kernel checks them again.
 template <typename A, typename I>
 Sparse<A, I> checked_pattern(const SparseInput& input, int64_t columns) {
   const I* edge_id = read<I>(input.edge_id);
   check_boundaries(read<I>(input.rowptr), input.rows(), input.entries());
-  check_all(read<I>(input.col), input.entries(), columns);
-  if (edge_id != nullptr) check_all(edge_id, input.entries(), input.entries());
+  check_range(read<I>(input.col), input.entries(), columns);
+  if (edge_id != nullptr) check_range(edge_id, input.entries(), input.entries());
   return {read<I>(input.rowptr), read<I>(input.col), nullptr, input.rows(), columns};
 }
 
@@ -149,40 +113,12 @@ void running_sum(const std::vector<int64_t>& count, I* rowptr) {
   for (size_t i = 0; i < count.size(); ++i) rowptr[i + 1] = static_cast<I>(rowptr[i] + count[i]);
 }
 
-// The first row that begins at or after `part` of `parts` equal shares of the work, a row itself counting as one unit.
+// Boundary of the shares of the work before each row.
 inline int64_t row_at_share(const std::vector<int64_t>& work_before, int64_t part, int64_t parts) {
-  const int64_t rows = static_cast<int64_t>(work_before.size()) - 1;
-  if (part >= parts) return rows;
-  const int64_t total = work_before.back() + rows;
-  const int64_t target = total / parts * part + total % parts * part / parts;
-  int64_t low = 0;
-  int64_t high = rows;
-  while (low < high) {
-    const int64_t middle = low + (high - low) / 2;
-    if (work_before[middle] + middle < target) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  return low;
+  return row_at_share(work_before.data(), static_cast<int64_t>(work_before.size()) - 1, part, parts);
 }
 
-// Calls run(scratch, chunk) for every chunk in [0, chunks), with one scratch per thread, which meets its chunks in
-// ascending order.
-template <typename Scratch, typename Run>
-void parallel_with_scratch(int64_t chunks, const Run& run) {
-  std::atomic<int64_t> next{0};
-  const int64_t threads = std::min<int64_t>(torch::stable::get_num_threads(), chunks);
-  torch::stable::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t worker = begin; worker < end; ++worker) {
-      Scratch scratch;
-      for (int64_t chunk = next++; chunk < chunks; chunk = next++) run(scratch, chunk);
-    }
-  });
-}
-
-// The same for ranges of rows of nearly equal work.
+// Calls run(scratch, row) for all rows, in ranges of nearly equal work.
 template <typename Scratch, typename Run>
 void parallel_over_work(const std::vector<int64_t>& work_before, const Run& run) {
   const int64_t rows = static_cast<int64_t>(work_before.size()) - 1;

@@ -19,10 +19,8 @@ Tensor spmm(const Tensor& rowptr_in, const Tensor& col_in, const OptionalTensor&
     using I = decltype(integer);
     SpmmArgs<T, I> args = spmm_arguments<T, I>(rowptr, col, edge_id, weight, x, out);
     args.mean = mean;
-    const Adjacency<I> adjacency{args.rowptr,    num_rows, args.col, args.weight != nullptr ? args.edge_id : nullptr,
-                                 args.num_edges, x.size(0)};
-    parallel_over_adjacency(adjacency, args.width,
-                            [&](int64_t begin, int64_t end) { GNNKIT_CALL(spmm_rows, args, begin, end); });
+    parallel_over_graph(rowptr, col, weight.has_value() ? edge_id : std::nullopt, x.size(0), args.width,
+                        [&](int64_t begin, int64_t end) { GNNKIT_CALL(spmm_rows, args, begin, end); });
   });
   return out;
 }
@@ -43,10 +41,8 @@ std::tuple<Tensor, Tensor> spmm_extremum(const Tensor& rowptr_in, const Tensor& 
     SpmmArgs<T, I> args = spmm_arguments<T, I>(rowptr, col, edge_id, weight, x, out);
     args.arg = write<I>(arg);
     args.largest = largest;
-    const Adjacency<I> adjacency{args.rowptr,    num_rows, args.col, args.weight != nullptr ? args.edge_id : nullptr,
-                                 args.num_edges, x.size(0)};
-    parallel_over_adjacency(adjacency, args.width,
-                            [&](int64_t begin, int64_t end) { GNNKIT_CALL(spmm_extremum_rows, args, begin, end); });
+    parallel_over_graph(rowptr, col, weight.has_value() ? edge_id : std::nullopt, x.size(0), args.width,
+                        [&](int64_t begin, int64_t end) { GNNKIT_CALL(spmm_extremum_rows, args, begin, end); });
   });
   return {out, arg};
 }
@@ -64,18 +60,9 @@ Tensor sddmm(const Tensor& rowptr_in, const Tensor& col_in, const OptionalTensor
   dispatch(a, col, [&](auto value, auto integer) {
     using T = decltype(value);
     using I = decltype(integer);
-    SddmmArgs<T, I> args{};
-    args.rowptr = read<I>(rowptr);
-    args.col = read<I>(col);
-    args.edge_id = read<I>(edge_id);
-    args.a_dst = read<T>(a);
-    args.b_src = read<T>(b);
-    args.out = write<T>(out);
-    args.width = row_width(a);
-    args.heads = heads;
-    const Adjacency<I> adjacency{args.rowptr, rowptr.size(0) - 1, args.col, args.edge_id, num_edges, b.size(0)};
-    parallel_over_adjacency(adjacency, args.width,
-                            [&](int64_t begin, int64_t end) { GNNKIT_CALL(sddmm_rows, args, begin, end); });
+    const SddmmArgs<T, I> args = sddmm_arguments<T, I>(rowptr, col, edge_id, a, b, out);
+    parallel_over_graph(rowptr, col, edge_id, b.size(0), args.width,
+                        [&](int64_t begin, int64_t end) { GNNKIT_CALL(sddmm_rows, args, begin, end); });
   });
   return out;
 }

@@ -16,7 +16,7 @@ constexpr int kMostItems = 4;
 template <typename T, typename I>
 AttentionWork<T, I> work_of(const AttentionInputs& in, int64_t num_ends) {
   AttentionWork<T, I> work{};
-  static_cast<AttentionArgs<T, I>&>(work) = attention_arguments<T, I>(in);
+  static_cast<AttentionArgs<T>&>(work) = attention_arguments<T>(in, in);
   work.walk = walk_over<I>(in.rowptr, in.col, in.edge_id, num_ends, std::max(work.score_width, work.width));
   work.walk.heads = work.heads;
   return work;

@@ -19,7 +19,7 @@ struct Softmax {
   __device__ void raise(A top) {
     const A before = peak;
     if (top > peak) peak = top;
-    const A factor = exponential(before - shift());
+    const A factor = exp(before - shift());
     total *= factor;
 #pragma unroll
     for (int item = 0; item < kItems; ++item) sum[item] *= factor;
@@ -63,7 +63,7 @@ __device__ void absorb_edges(const AttentionWork<T, I>& args, const Group& group
 #pragma unroll
   for (int u = 0; u < kEdgesAtOnce; ++u) {
     if (!edges.active[u]) continue;
-    const A weight = exponential(logit[u] - state.shift());
+    const A weight = exp(logit[u] - state.shift());
     const T* v = args.v + (edges.node[u] * args.heads + task.head) * args.width;
     state.total += weight;
     for_features<kItems>(group, task.tile, args.width,
@@ -101,7 +101,7 @@ __global__ void attention_combine_kernel(AttentionWork<T, I> args) {
       const A peak = partial[args.width];
       state.raise(peak);
       // A piece whose edges are all masked has no maximum, and adds nothing.
-      const A factor = exponential(peak - state.shift());
+      const A factor = exp(peak - state.shift());
       state.total += factor * partial[args.width + 1];
       for_features<kItems>(group, task.tile, args.width,
                            [&](int64_t feature, int item) { state.sum[item] += factor * partial[feature]; });

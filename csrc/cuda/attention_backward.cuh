@@ -42,7 +42,7 @@ __device__ EdgeGradients<Accumulate<T>> edge_gradients(const AttentionWork<T, I>
     if (!edges.active[u]) continue;
     const int64_t at = ends(u).dst * args.heads + head;
     const Logit<A> logit = finish_logit(args, score[u], edges.edge[u], head);
-    result.weight[u] = exponential(logit.value - args.peak[at]) * args.inverse[at];
+    result.weight[u] = exp(logit.value - args.peak[at]) * args.inverse[at];
     result.gradient[u] = result.weight[u] * (inner[u] - delta(at)) * logit.slope;
   }
   return result;
@@ -216,20 +216,20 @@ __global__ void attention_backward_src_combine_kernel(AttentionWork<T, I> args) 
 template <int kItems, typename T, typename I>
 __global__ void attention_backward_bias_kernel(AttentionWork<T, I> args) {
   using A = Accumulate<T>;
-  const Group group{args.walk.group_lanes, static_cast<int>(threadIdx.x % args.walk.group_lanes)};
-  const int64_t groups_per_warp = 32 / group.size;
-  const int64_t warp = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32;
+  const Group group = own_group(args.walk);
+  const int64_t groups_per_warp = kWarp / group.size;
+  const int64_t warp = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / kWarp;
   const int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x / group.size * kEdgesAtOnce;
   for (int64_t first = warp * groups_per_warp * kEdgesAtOnce; first < args.walk.rows.num_entries; first += stride) {
     Edges edges;
     int64_t row[kEdgesAtOnce];
 #pragma unroll
     for (int u = 0; u < kEdgesAtOnce; ++u) {
-      const int64_t position = first + threadIdx.x % 32 / group.size * kEdgesAtOnce + u;
+      const int64_t position = first + threadIdx.x % kWarp / group.size * kEdgesAtOnce + u;
       edges.active[u] = position < args.walk.rows.num_entries;
-      edges.node[u] = edges.active[u] ? static_cast<int64_t>(args.col[position]) : 0;
+      edges.node[u] = edges.active[u] ? static_cast<int64_t>(args.walk.node[position]) : 0;
       edges.edge[u] =
-          edges.active[u] && args.edge_id != nullptr ? static_cast<int64_t>(args.edge_id[position]) : position;
+          edges.active[u] && args.walk.edge != nullptr ? static_cast<int64_t>(args.walk.edge[position]) : position;
       row[u] = edges.active[u] ? args.walk.rows.row_of(position) : 0;
     }
     check_edges(args.walk, edges);

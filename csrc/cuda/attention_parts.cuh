@@ -8,14 +8,11 @@ namespace gnnkit::device {
 
 // The arguments of a pass, and how its work is cut. Over the transpose, rows are sources.
 template <typename T, typename I>
-struct AttentionWork : AttentionArgs<T, I> {
+struct AttentionWork : AttentionArgs<T> {
   Walk<I> walk;
   Accumulate<T>* partial;  // [slots, heads, partial_width]
   int64_t partial_width;
 };
-
-__device__ inline float exponential(float value) { return expf(value); }
-__device__ inline double exponential(double value) { return exp(value); }
 
 template <typename A>
 __device__ A minus_infinity() {

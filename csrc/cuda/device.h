@@ -74,6 +74,22 @@ struct alignas(sizeof(T) * N) Pack {
   T lane[N];
 };
 
+template <typename I>
+__device__ __forceinline__ int64_t row_of_position(const I* rowptr, int64_t num_rows, int64_t position) {
+  // The last row that starts at or before the position: rows without positions before it are passed over.
+  int64_t low = 0;
+  int64_t high = num_rows;
+  while (high - low > 1) {
+    const int64_t middle = low + (high - low) / 2;
+    if (static_cast<int64_t>(rowptr[middle]) <= position) {
+      low = middle;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
 // The sum over the lanes of a warp, the same bits in each; all lanes must call it.
 template <typename A>
 __device__ __forceinline__ A warp_sum(A value) {

@@ -59,10 +59,7 @@ template Tensor order_within_rows<int64_t>(const device::Rows<int64_t>&, const T
 
 ByColumn order_by_column(const Tensor& col, int64_t num_cols, Stream stream) {
   const Grouping made = group_positions(col, num_cols, 1, false, stream);
-  const auto in_dtype = [&](const Tensor& tensor) {
-    return tensor.scalar_type() == col.scalar_type() ? tensor : torch::stable::to(tensor, col.scalar_type());
-  };
-  return {in_dtype(made.ptr), in_dtype(made.perm)};
+  return {in_dtype_of(col, made.ptr), in_dtype_of(col, made.perm)};
 }
 
 }  // namespace gnnkit

@@ -44,19 +44,7 @@ struct Rows {
   }
 
   // The row that an entry belongs to.
-  __device__ int64_t row_of(int64_t entry) const {
-    int64_t low = 0;
-    int64_t high = num_rows;
-    while (high - low > 1) {
-      const int64_t middle = low + (high - low) / 2;
-      if (static_cast<int64_t>(ptr[middle]) <= entry) {
-        low = middle;
-      } else {
-        high = middle;
-      }
-    }
-    return low;
-  }
+  __device__ int64_t row_of(int64_t entry) const { return row_of_position(ptr, num_rows, entry); }
 
   // The piece of a long row that belongs to a slot; empty where there is none.
   __device__ Span piece(int64_t slot) const {

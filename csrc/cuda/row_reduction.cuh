@@ -29,22 +29,6 @@ struct Teams {
   int slices;
 };
 
-template <typename Index>
-__device__ __forceinline__ int64_t row_of_position(const Index* rowptr, int64_t num_rows, int64_t position) {
-  // The last row that starts at or before the position: rows without positions before it are passed over.
-  int64_t low = 0;
-  int64_t high = num_rows;
-  while (high - low > 1) {
-    const int64_t middle = low + (high - low) / 2;
-    if (static_cast<int64_t>(rowptr[middle]) <= position) {
-      low = middle;
-    } else {
-      high = middle;
-    }
-  }
-  return low;
-}
-
 struct Range {
   int64_t begin;
   int64_t end;

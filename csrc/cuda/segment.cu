@@ -56,8 +56,7 @@ Tensor segment_expand(const Tensor& src_in, const Tensor& ptr, const OptionalTen
   const Tensor src = aligned(src_in);
   const Segments segments = segments_of(ptr, perm, num_rows);
   STD_TORCH_CHECK(src.size(0) == segments.count, "src must have one row per segment");
-  // Every row must be written: as many positions as rows.
-  STD_TORCH_CHECK(segments.positions == num_rows, "perm must list every row once");
+  check_every_row(perm, num_rows);
   Tensor out = empty(with_rows(src, num_rows), src);
   if (out.numel() == 0) return out;
   const OnDevice device(src);
@@ -71,14 +70,14 @@ Tensor segment_expand(const Tensor& src_in, const Tensor& ptr, const OptionalTen
 
 // One number per segment and feature, in the type of accumulation.
 Tensor statistic(const Segments& segments, const Tensor& like) {
-  const ScalarType type = like.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
-  return torch::stable::new_empty(like, {std::max<int64_t>(segments.count * row_width(like), 1)}, type);
+  const int64_t count = std::max<int64_t>(segments.count * row_width(like), 1);
+  return torch::stable::new_empty(like, {count}, accumulate_type(like));
 }
 
 Tensor segment_softmax(const Tensor& src_in, const Tensor& ptr, const OptionalTensor& perm) {
   const Tensor src = aligned(src_in);
   const Segments segments = segments_of(ptr, perm, src.size(0));
-  STD_TORCH_CHECK(segments.positions == src.size(0), "perm must list every row once");
+  check_every_row(perm, src.size(0));
   Tensor out = empty(with_rows(src, src.size(0)), src);
   if (out.numel() == 0) return out;
   const OnDevice device(src);
@@ -101,7 +100,7 @@ Tensor segment_softmax_backward(const Tensor& grad_in, const Tensor& weight_in, 
                   "grad and out must have one shape and dtype");
   const Tensor grad = aligned(grad_in), weight = aligned(weight_in);
   const Segments segments = segments_of(ptr, perm, weight.size(0));
-  STD_TORCH_CHECK(segments.positions == weight.size(0), "perm must list every row once");
+  check_every_row(perm, weight.size(0));
   Tensor out = empty(with_rows(weight, weight.size(0)), weight);
   if (out.numel() == 0) return out;
   const OnDevice device(weight);

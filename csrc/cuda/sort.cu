@@ -42,10 +42,6 @@ Grouping group_positions(const Tensor& index, int64_t limit, int64_t width, bool
 
 namespace {
 
-Tensor in_dtype_of(const Tensor& like, const Tensor& tensor) {
-  return tensor.scalar_type() == like.scalar_type() ? tensor : torch::stable::to(tensor, like.scalar_type());
-}
-
 std::tuple<Tensor, Tensor> sort_index(const Tensor& index_in, int64_t dim_size) {
   STD_TORCH_CHECK(index_in.dim() == 1 && dim_size >= 0, "index must be a vector, dim_size not negative");
   const Tensor index = dense(index_in);

@@ -16,4 +16,9 @@ struct Grouping {
 // [0, limit). Negative ones are left out where `drops` allows them: they come behind all others.
 Grouping group_positions(const Tensor& index, int64_t limit, int64_t width, bool drops, Stream stream);
 
+// In the index dtype of `like`.
+inline Tensor in_dtype_of(const Tensor& like, const Tensor& tensor) {
+  return tensor.scalar_type() == like.scalar_type() ? tensor : torch::stable::to(tensor, like.scalar_type());
+}
+
 }  // namespace gnnkit

@@ -1,5 +1,6 @@
 #include "cuda/spgemm.cuh"
 
+#include "common/topology.h"
 #include "cuda/ordering.h"
 #include "cuda/spgemm_backward.cuh"
 
@@ -43,12 +44,8 @@ struct Matrix {
 
 Matrix matrix(const Tensor& rowptr, const Tensor& col, const OptionalTensor& edge_id, const OptionalTensor& weight,
               int64_t num_cols) {
-  STD_TORCH_CHECK(rowptr.dim() == 1 && rowptr.size(0) >= 1 && col.dim() == 1, "rowptr and col must be vectors");
-  STD_TORCH_CHECK(rowptr.scalar_type() == col.scalar_type(), "rowptr and col must have one dtype");
+  check_structure(rowptr, col, edge_id);
   STD_TORCH_CHECK(num_cols >= 0 && num_cols < int64_t{1} << 31, "a matrix of too many columns for this device");
-  if (edge_id.has_value())
-    STD_TORCH_CHECK(edge_id->scalar_type() == col.scalar_type() && edge_id->numel() == col.size(0),
-                    "edge_id must match col");
   if (weight.has_value()) STD_TORCH_CHECK(weight->dim() == 1 && weight->size(0) == col.size(0), "weight must be [E]");
   return {dense(rowptr), dense(col), dense(edge_id), dense(weight), num_cols};
 }

@@ -71,15 +71,7 @@ Tensor sddmm(const Tensor& rowptr_in, const Tensor& col_in, const OptionalTensor
   dispatch(a, col, [&](auto value, auto integer) {
     using T = decltype(value);
     using I = decltype(integer);
-    SddmmArgs<T, I> args{};
-    args.rowptr = read<I>(rowptr);
-    args.col = read<I>(col);
-    args.edge_id = read<I>(edge_id);
-    args.a_dst = read<T>(a);
-    args.b_src = read<T>(b);
-    args.out = write<T>(out);
-    args.width = row_width(a);
-    args.heads = heads;
+    const SddmmArgs<T, I> args = sddmm_arguments<T, I>(rowptr, col, edge_id, a, b, out);
     constexpr int kWide = 16 / sizeof(T);
     const int64_t head_width = args.width / heads;
     const bool wide = head_width % kWide == 0;

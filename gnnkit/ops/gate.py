@@ -9,7 +9,7 @@ from gnnkit.errors import ShapeError
 from gnnkit.ops._checks import check_flag, check_float, check_graphs, check_number, check_same_device, check_same_dtype
 from gnnkit.ops._library import define
 from gnnkit.ops.edges import check_rows
-from gnnkit.ops.segment import add_rows, segment_of_row, sum_reference, wide_dtype
+from gnnkit.ops.segment import add_rows, from_positions, in_positions, segment_of_row, sum_reference, wide_dtype
 from gnnkit.ops.spmm import both_ways, topology
 
 if TYPE_CHECKING:
@@ -77,14 +77,6 @@ def gated_aggregate(
     return out, state
 
 
-def _by_position(rows: Tensor, edge_id: Tensor | None) -> Tensor:
-    return rows if edge_id is None else rows.index_select(0, edge_id)
-
-
-def _by_edge(rows: Tensor, edge_id: Tensor | None) -> Tensor:
-    return rows if edge_id is None else torch.empty_like(rows).index_copy(0, edge_id.long(), rows)
-
-
 def _gate(state: Tensor, wide: torch.dtype) -> Tensor:
     """The logistic function, rounded from float64: torch's last bits depend on how threads share the elements."""
     return state.double().sigmoid().to(wide)
@@ -98,7 +90,7 @@ def reference(
     dst = segment_of_row(rowptr, col.size(0))
     state = a_dst.index_select(0, dst).to(wide) + b_src.index_select(0, col).to(wide)
     if edge is not None:
-        state = state + _by_position(edge, edge_id).to(wide)
+        state = state + in_positions(edge, edge_id).to(wide)
     state = state.to(v_src.dtype)
     gate = _gate(state, wide)
     out = sum_reference(gate * v_src.index_select(0, col).to(wide), rowptr, None, False)
@@ -106,7 +98,7 @@ def reference(
     if normalize:
         total = sum_reference(gate, rowptr, None, False) + eps
         out = out / total
-    return out.to(v_src.dtype), _by_edge(state, edge_id), total
+    return out.to(v_src.dtype), from_positions(state, edge_id), total
 
 
 def backward_dst_reference(
@@ -115,16 +107,16 @@ def backward_dst_reference(
     """Gradients to the states, by edge, and to the destinations' part of them."""
     wide = wide_dtype(v_src.dtype)
     dst = segment_of_row(rowptr, col.size(0))
-    gate = _gate(_by_position(state, edge_id), wide)
+    gate = _gate(in_positions(state, edge_id), wide)
     share = grad.to(wide) / total if normalize else grad.to(wide)
     value = v_src.index_select(0, col).to(wide)
     if normalize:
         value = value - out.index_select(0, dst).to(wide)
     gradient = share.index_select(0, dst) * value * gate * (1 - gate)
     if grad_state is not None:
-        gradient = gradient + _by_position(grad_state, edge_id).to(wide)
+        gradient = gradient + in_positions(grad_state, edge_id).to(wide)
     grad_a = sum_reference(gradient, rowptr, None, False)
-    return _by_edge(gradient.to(v_src.dtype), edge_id), grad_a.to(v_src.dtype)
+    return from_positions(gradient.to(v_src.dtype), edge_id), grad_a.to(v_src.dtype)
 
 
 def backward_src_reference(
@@ -134,8 +126,8 @@ def backward_src_reference(
     wide = wide_dtype(grad.dtype)
     src, num_src = segment_of_row(t_rowptr, t_col.size(0)), t_rowptr.size(0) - 1
     share = grad.to(wide) / total if normalize else grad.to(wide)
-    gate = _gate(_by_position(state, t_edge_id), wide)
-    grad_b = add_rows(_by_position(grad_edge, t_edge_id).to(wide), src, num_src)
+    gate = _gate(in_positions(state, t_edge_id), wide)
+    grad_b = add_rows(in_positions(grad_edge, t_edge_id).to(wide), src, num_src)
     grad_v = add_rows(gate * share.index_select(0, t_col), src, num_src)
     return grad_b.to(grad.dtype), grad_v.to(grad.dtype)
 

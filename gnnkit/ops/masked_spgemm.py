@@ -8,7 +8,7 @@ from torch import Tensor
 from gnnkit.errors import ShapeError
 from gnnkit.ops._checks import check_graphs, check_same_device, check_same_dtype
 from gnnkit.ops._library import define
-from gnnkit.ops.segment import segment_of_row
+from gnnkit.ops.segment import from_positions, in_positions, segment_of_row
 from gnnkit.ops.spgemm import FACTORS, by_position, check_factors, factor_gradients, one_weight, terms
 from gnnkit.ops.spmm import topology
 
@@ -85,8 +85,7 @@ def reference(
     term = a_values.index_select(0, a_position) * b_values.index_select(0, b_position)
     dense = term.new_zeros((a_rowptr.size(0) - 1) * columns.size(0)).index_add(0, at_term, term)
     given = b_weight if a_weight is None else a_weight
-    value = dense.index_select(0, at_mask).to(given.dtype)
-    return value if mask_edge_id is None else torch.empty_like(value).index_copy(0, mask_edge_id.long(), value)
+    return from_positions(dense.index_select(0, at_mask).to(given.dtype), mask_edge_id)
 
 
 def _fake(
@@ -113,8 +112,7 @@ def _save(ctx, inputs, output) -> None:
 
 def _backward(ctx, grad):
     *factors, rowptr, col, edge_id = ctx.saved_tensors
-    ordered = grad if edge_id is None else grad.index_select(0, edge_id)
-    return (*factor_gradients(ctx, *factors, rowptr, col, ordered, ctx.num_cols), *(None,) * 4)
+    return (*factor_gradients(ctx, *factors, rowptr, col, in_positions(grad, edge_id), ctx.num_cols), *(None,) * 4)
 
 
 define(

@@ -55,6 +55,16 @@ def segment_of_row(ptr: Tensor, num_rows: int) -> Tensor:
     return torch.repeat_interleave(ptr.diff().long(), output_size=num_rows)
 
 
+def in_positions(rows: Tensor, perm: Tensor | None) -> Tensor:
+    """Rows in the order of positions: row ``perm[p]`` at position ``p``."""
+    return rows if perm is None else rows.index_select(0, perm)
+
+
+def from_positions(rows: Tensor, perm: Tensor | None) -> Tensor:
+    """The inverse of :func:`in_positions`: the row at position ``p`` becomes row ``perm[p]``."""
+    return rows if perm is None else torch.empty_like(rows).index_copy(0, perm.long(), rows)
+
+
 def add_rows(src: Tensor, index: Tensor, dim_size: int) -> Tensor:
     """Sums rows by index, deterministically on every device, in the dtype of ``src``."""
     out = src.new_zeros((dim_size, *src.shape[1:]))
@@ -66,7 +76,7 @@ def add_rows(src: Tensor, index: Tensor, dim_size: int) -> Tensor:
 
 def sum_reference(src: Tensor, ptr: Tensor, perm: Tensor | None, mean: bool) -> Tensor:
     """Sum or mean by ``index_add``."""
-    rows = (src if perm is None else src.index_select(0, perm)).to(wide_dtype(src.dtype))
+    rows = in_positions(src, perm).to(wide_dtype(src.dtype))
     out = add_rows(rows, segment_of_row(ptr, rows.size(0)), ptr.numel() - 1)
     if mean:
         out = out / _column(ptr.diff().clamp(min=1), out)
@@ -78,12 +88,12 @@ def expand_reference(src: Tensor, ptr: Tensor, perm: Tensor | None, num_rows: in
     if mean:
         src = (src.to(wide_dtype(src.dtype)) / _column(ptr.diff().clamp(min=1), src)).to(src.dtype)
     rows = src.index_select(0, segment_of_row(ptr, num_rows))
-    return rows if perm is None else torch.empty_like(rows).index_copy(0, perm.long(), rows)
+    return from_positions(rows, perm)
 
 
 def extremum_reference(src: Tensor, ptr: Tensor, perm: Tensor | None, largest: bool) -> tuple[Tensor, Tensor]:
     """Extremum by ``scatter_reduce``, and the first row of ``src`` that attains it (-1 for an empty segment)."""
-    rows = src if perm is None else src.index_select(0, perm)
+    rows = in_positions(src, perm)
     num_segments = ptr.numel() - 1
     flat = rows.flatten(1) if rows.dim() > 1 else rows.unsqueeze(1)
     segment = segment_of_row(ptr, rows.size(0)).unsqueeze(1).expand_as(flat)

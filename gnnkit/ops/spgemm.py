@@ -18,7 +18,7 @@ from gnnkit.ops._checks import (
 )
 from gnnkit.ops._library import define
 from gnnkit.ops.edges import check_rows
-from gnnkit.ops.segment import segment_of_row, wide_dtype
+from gnnkit.ops.segment import from_positions, in_positions, segment_of_row, wide_dtype
 from gnnkit.ops.spmm import topology
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def by_position(weight: Tensor | None, edge_id: Tensor | None, like: Tensor | No
         if like is None:
             raise ShapeError("one of the two weights must be given: the result takes its dtype")
         return torch.ones(count, dtype=wide_dtype(like.dtype), device=like.device)
-    return (weight if edge_id is None else weight.index_select(0, edge_id)).to(wide_dtype(weight.dtype))
+    return in_positions(weight, edge_id).to(wide_dtype(weight.dtype))
 
 
 def reference(a_rowptr, a_col, a_edge_id, a_weight, b_rowptr, b_col, b_edge_id, b_weight, num_cols: int, sort: bool):
@@ -207,15 +207,11 @@ def backward_reference(
     grad_a, grad_b = grad.new_empty(0), grad.new_empty(0)
     if to_a:
         summed = torch.zeros_like(a_values).index_add(0, a_position, term * b_values.index_select(0, b_position))
-        grad_a = _in_caller_order(summed, a_edge_id).to(grad.dtype)
+        grad_a = from_positions(summed, a_edge_id).to(grad.dtype)
     if to_b:
         summed = torch.zeros_like(b_values).index_add(0, b_position, term * a_values.index_select(0, a_position))
-        grad_b = _in_caller_order(summed, b_edge_id).to(grad.dtype)
+        grad_b = from_positions(summed, b_edge_id).to(grad.dtype)
     return grad_a, grad_b
-
-
-def _in_caller_order(values: Tensor, edge_id: Tensor | None) -> Tensor:
-    return values if edge_id is None else torch.empty_like(values).index_copy(0, edge_id.long(), values)
 
 
 def _fake(a_rowptr, a_col, a_edge_id, a_weight, b_rowptr, b_col, b_edge_id, b_weight, num_cols, sort):

@@ -10,7 +10,7 @@ from gnnkit.ops._checks import check_float, check_graphs, check_reduce, check_sa
 from gnnkit.ops._library import define
 from gnnkit.ops.edges import check_rows
 from gnnkit.ops.pick import pick_gather, pick_scatter
-from gnnkit.ops.segment import extremum_reference, sum_reference, wide_dtype
+from gnnkit.ops.segment import extremum_reference, from_positions, in_positions, sum_reference, wide_dtype
 
 if TYPE_CHECKING:
     from gnnkit.graph import Graph
@@ -113,7 +113,7 @@ def _messages(col: Tensor, edge_id: Tensor | None, weight: Tensor | None, x: Ten
     rows = x.index_select(0, col).to(wide_dtype(x.dtype))
     if weight is None:
         return rows
-    by_position = weight if edge_id is None else weight.index_select(0, edge_id)
+    by_position = in_positions(weight, edge_id)
     return rows * by_position.to(rows.dtype).reshape(*by_position.shape, *(1,) * (rows.dim() - by_position.dim()))
 
 
@@ -133,9 +133,7 @@ def sddmm_reference(rowptr, col, edge_id, t_rowptr, t_col, t_edge_id, a_dst, b_s
     wide = wide_dtype(a_dst.dtype)
     dst = torch.repeat_interleave(rowptr.diff().long(), output_size=col.size(0))
     by_position = (a_dst.index_select(0, dst).to(wide) * b_src.index_select(0, col).to(wide)).sum(-1).to(a_dst.dtype)
-    if edge_id is None:
-        return by_position
-    return torch.empty_like(by_position).index_copy(0, edge_id.long(), by_position)
+    return from_positions(by_position, edge_id)
 
 
 def _spmm_fake(rowptr, col, edge_id, t_rowptr, t_col, t_edge_id, weight, x, mean) -> Tensor:

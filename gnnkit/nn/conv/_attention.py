@@ -28,9 +28,8 @@ def with_self_loops(graph: Graph) -> Looped:
 
 def _with_self_loops(graph: Graph) -> Looped:
     src, dst = graph.edge_index
-    num_loops = min(graph.num_src, graph.num_dst)
-    nodes = torch.arange(num_loops, dtype=src.dtype, device=src.device)
-    edge_index = torch.cat([graph.edge_index, nodes.expand(2, -1)], dim=1)
+    edge_index = torch.cat([graph.edge_index, _loops(graph)], dim=1)
+    num_loops = edge_index.size(1) - graph.num_edges
     looped = Graph.from_edge_index(edge_index, num_src=graph.num_src, num_dst=graph.num_dst)
     is_loop = src == dst
     if values_readable(src) and not bool(is_loop.any()):
@@ -38,24 +37,29 @@ def _with_self_loops(graph: Graph) -> Looped:
     return Looped(looped, is_loop, num_loops)
 
 
+def _loops(graph: Graph) -> Tensor:
+    """One self-loop for each node that is a source and a destination, ``[2, N]``."""
+    count = min(graph.num_src, graph.num_dst)
+    return torch.arange(count, dtype=graph.col.dtype, device=graph.device).expand(2, -1)
+
+
 def loops_without_features(graph: Graph, dtype: torch.dtype) -> tuple[Graph, Tensor | None]:
     """The graph with exactly one self-loop per node, for layers that look at no edge by its number.
 
     Returns:
-        The graph, and a mask of its edges as :func:`loop_mask` makes it: None, since the original loops are removed,
-        except while tracing, where no size may depend on the data.
+        The graph, and a mask of its edges as :func:`loop_mask` makes it: None where the original loops could be taken
+        out, which they cannot while tracing, since no size may depend on the data.
     """
-    looped = with_self_loops(graph)
-    if looped.is_loop is None or not values_readable(looped.is_loop):
+    if not values_readable(graph.col):
+        looped = with_self_loops(graph)
         return looped.graph, loop_mask(looped, dtype)
 
-    is_loop = looped.is_loop
+    def replaced() -> Graph:
+        src, dst = graph.edge_index
+        edge_index = torch.cat([graph.edge_index[:, src != dst], _loops(graph)], dim=1)
+        return Graph.from_edge_index(edge_index, num_src=graph.num_src, num_dst=graph.num_dst)
 
-    def compute() -> Graph:
-        kept = torch.cat([graph.edge_index[:, ~is_loop], looped.graph.edge_index[:, graph.num_edges :]], dim=1)
-        return Graph.from_edge_index(kept, num_src=graph.num_src, num_dst=graph.num_dst)
-
-    return graph.cached("attention_loops_without_features", compute), None
+    return graph.cached("attention_replaced_loops", replaced), None
 
 
 def head_products(rows: Tensor, vector: Tensor) -> Tensor:

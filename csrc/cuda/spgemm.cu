@@ -45,7 +45,7 @@ struct Matrix {
 Matrix matrix(const Tensor& rowptr, const Tensor& col, const OptionalTensor& edge_id, const OptionalTensor& weight,
               int64_t num_cols) {
   check_structure(rowptr, col, edge_id);
-  STD_TORCH_CHECK(num_cols >= 0 && num_cols < int64_t{1} << 31, "a matrix of too many columns for this device");
+  STD_TORCH_CHECK(num_cols >= 0 && num_cols < int64_t{1} << 31, "a GPU multiplies matrices of fewer than 2^31 columns");
   if (weight.has_value()) STD_TORCH_CHECK(weight->dim() == 1 && weight->size(0) == col.size(0), "weight must be [E]");
   return {dense(rowptr), dense(col), dense(edge_id), dense(weight), num_cols};
 }

@@ -42,6 +42,7 @@ def masked_spgemm(
 
     Raises:
         ShapeError: If shapes, dtypes or devices do not fit together.
+        RuntimeError: On a GPU, if a factor has 2^31 columns or more.
 
     Determinism: bitwise, for any number of threads.
     Complexity: ``O(P + E)`` time for the ``P`` terms of the whole product; per thread one number per column.

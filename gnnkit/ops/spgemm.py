@@ -65,7 +65,8 @@ def spgemm(
     Raises:
         ShapeError: If shapes, dtypes or devices do not fit together.
         ConfigError: If ``sort`` is no bool.
-        RuntimeError: If the product has more entries than its index dtype can count; int64 indices can.
+        RuntimeError: If the product has more entries than its index dtype can count; int64 indices can. On a GPU, if
+            a factor has 2^31 columns or more.
 
     Determinism: bitwise, for any number of threads: one thread adds the terms of a row, in order. The gradient to
     ``b`` adds partial sums over blocks of rows that depend on the operands alone.

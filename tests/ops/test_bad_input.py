@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from gnnkit import Graph, _backend, ops
+from gnnkit import Graph, ops
 from gnnkit.errors import ConfigError, DeviceError, DtypeError, IndexRangeError, ShapeError
+from tests.ops.kernels import needs_checking_kernels
 
 GRAPH = Graph.from_edge_index(torch.tensor([[0, 1, 2], [1, 0, 0]]), num_nodes=3)
 SHORT = Graph.from_edge_index(GRAPH.edge_index.int(), num_nodes=3)
@@ -119,10 +120,6 @@ TRACED = {
     "gated_aggregate": lambda graph, x: ops.gated_aggregate(graph, x, x, x)[0],
     "k_hop": lambda graph, x: ops.k_hop(graph, 2)[1],
 }
-needs_checking_kernels = pytest.mark.skipif(
-    not _backend.is_active() or "emulated" in (_backend.info()["cpu"]["path"] or ""),
-    reason="references and the kernels of a GPU trust what Python has checked",
-)
 
 
 @needs_checking_kernels
@@ -152,7 +149,6 @@ def test_a_graph_built_in_a_trace_is_checked():
         compiled(torch.tensor([[0, 1, 77], [1, 0, 0]]), X)
 
 
-@pytest.mark.skipif(not _backend.is_active(), reason="the reference operators read by torch's own, checked functions")
 @needs_checking_kernels
 def test_raw_operators_check_what_they_index_by():
     """Shapes that hold fewer elements than their first size says, and statistics of a narrower dtype."""

@@ -7,9 +7,9 @@ import sys
 import pytest
 import torch
 
-from gnnkit import _backend
 from gnnkit.ops._library import references
 from tests.ops.cases import CASES, OpCase, tensors
+from tests.ops.kernels import needs_kernels
 from tests.ops.recorder import Recorder, as_tuple
 from tests.ops.samples import STRUCTURES, sample
 from tests.tolerances import assert_close
@@ -148,11 +148,10 @@ def test_takes_strided_inputs(case):
     assert torch.equal(case.call(chosen, strided), case.call(chosen, inputs))
 
 
+@needs_kernels
 @pytest.mark.slow
 @pytest.mark.parametrize("isa", ["baseline", "avx2"])
 def test_other_instruction_sets(isa):
-    if not _backend.is_active():
-        pytest.skip("no native library is loaded")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", __file__]
     command += ["-k", "(test_equals_oracle or test_kernels) and (odd or hub or bipartite)"]
     environment = os.environ | {"GNNKIT_CPU_ISA": isa}

@@ -6,8 +6,9 @@ import scipy.sparse
 import torch
 from scipy.sparse.csgraph import shortest_path
 
-from gnnkit import Graph, _backend, ops
+from gnnkit import Graph, ops
 from gnnkit.ops._library import references
+from tests.ops.kernels import needs_kernels
 from tests.ops.samples import STRUCTURES, sample
 
 SQUARE = [name for name, (_, num_src, num_dst, _) in STRUCTURES.items() if num_src == num_dst]
@@ -94,7 +95,7 @@ def test_reads_nothing_it_did_not_write(nan_filled_memory):
     assert pairs.col.max() < graph.num_nodes
 
 
-@pytest.mark.skipif(not _backend.is_active(), reason="no native library is loaded")
+@needs_kernels
 def test_kernel_refuses_what_python_cannot_read():
     for rowptr, col in (([0, 1, 2], [1, 2]), ([0, 1, 2], [-1, 0]), ([0, 9, 2], [1, 0])):
         with pytest.raises(RuntimeError):

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gnnkit import _backend, ops
+from gnnkit import ops
+from tests.ops.kernels import needs_checking_kernels, needs_kernels
 from tests.tolerances import assert_close
 
 
@@ -104,9 +105,9 @@ def test_same_bits_at_realistic_sizes(rows: int, depth: int, columns: int, segme
             assert torch.equal(first, second)
 
 
+@needs_kernels
 def test_a_row_is_the_same_bits_in_any_company():
-    if not _backend.is_active():
-        pytest.skip("the reference multiplies whole segments")
+    # The reference multiplies whole segments.
     x, weight = torch.randn(1000, 45), torch.randn(1, 45, 70)
     whole = ops.segment_matmul(x, boundaries(1000), weight)
     for begin, end in [(0, 1), (1, 8), (500, 541), (999, 1000)]:
@@ -123,10 +124,9 @@ def test_infinities_and_nan_stay_in_their_row():
     assert torch.equal(out[[row for row in range(20) if row not in (4, 9)]], torch.full((18, 5), 3.0))
 
 
+@needs_checking_kernels
 @pytest.mark.parametrize("ptr", [(0, 99), (0, -5, 4), (3, 4), (0, 5, 4)], ids=str)
 def test_kernels_refuse_boundaries_that_leave_the_rows(ptr: tuple[int, ...]):
-    if not _backend.is_active():
-        pytest.skip("no native library is loaded")
     x, weight, bounds = torch.ones(4, 2), torch.ones(len(ptr) - 1, 2, 3), torch.tensor(ptr)
     with pytest.raises(RuntimeError, match="segment boundaries"):
         torch.ops.gnnkit.segment_matmul(x, bounds, weight)
@@ -134,9 +134,8 @@ def test_kernels_refuse_boundaries_that_leave_the_rows(ptr: tuple[int, ...]):
         torch.ops.gnnkit.segment_outer(x, x, bounds)
 
 
+@needs_kernels
 def test_kernels_refuse_shapes_and_dtypes_that_do_not_fit():
-    if not _backend.is_active():
-        pytest.skip("no native library is loaded")
     x, ptr, weight = torch.ones(4, 2), boundaries(4), torch.ones(1, 2, 3)
     for bad in [(x, ptr, weight[:, :1]), (x, ptr, weight[0]), (x, ptr, weight.double()), (x, ptr[:1], weight)]:
         with pytest.raises(RuntimeError):

@@ -69,13 +69,17 @@ inline Tensor attention_statistic(const AttentionInputs& in, const std::vector<i
   return torch::stable::new_empty(in.v, sizes, accumulate_type(in.v));
 }
 
-inline void check_attention_statistics(const AttentionInputs& in, int64_t num_dst, const Tensor& grad,
-                                       std::vector<const Tensor*> statistics) {
+// `results` are the result and its gradient, or one of them.
+inline void check_attention_results(const AttentionInputs& in, int64_t num_dst, std::vector<const Tensor*> results,
+                                    std::vector<const Tensor*> statistics) {
   STD_TORCH_CHECK(in.q.size(0) == num_dst, "q must have one row per destination");
-  STD_TORCH_CHECK(grad.scalar_type() == in.v.scalar_type() && grad.numel() == num_dst * row_width(in.v),
-                  "grad must match the result");
+  for (const Tensor* value : results)
+    STD_TORCH_CHECK(value->scalar_type() == in.v.scalar_type() && value->dim() == 3 && value->size(0) == num_dst &&
+                        value->size(1) == in.heads() && value->size(2) == in.v.size(2),
+                    "a result and its gradient must be [num_dst, H, F] in the dtype of the values");
   for (const Tensor* value : statistics)
-    STD_TORCH_CHECK(value->numel() == num_dst * in.heads() && value->scalar_type() == accumulate_type(in.v),
+    STD_TORCH_CHECK(value->scalar_type() == accumulate_type(in.v) && value->dim() == 2 && value->size(0) == num_dst &&
+                        value->size(1) == in.heads(),
                     "statistics must be [num_dst, H] in the dtype of accumulation");
 }
 

@@ -163,8 +163,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> attention_backward_dst(
     const Tensor& peak_in, const Tensor& inverse_in, std::string score, double parameter, bool with_bias) {
   const Inputs in = inputs(attention_inputs(rowptr, col, edge_id, q, k, v, att, bias, score, parameter));
   const int64_t num_rows = in.num_rows();
-  check_attention_statistics(in.given, num_rows, grad_in, {&peak_in, &inverse_in});
-  STD_TORCH_CHECK(out_in.scalar_type() == in.type && out_in.numel() == grad_in.numel(), "out must match grad");
+  check_attention_results(in.given, num_rows, {&grad_in, &out_in}, {&peak_in, &inverse_in});
   const Tensor grad = in.values(grad_in), out = in.values(out_in);
   const Tensor peak = in.statistics(peak_in), inverse = in.statistics(inverse_in);
   Tensor grad_q = in.new_rows(num_rows, in.layout.score_width);
@@ -193,18 +192,22 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> attention_backward_dst(
   return {in.result(grad_q, in.score_width), in.statistic(delta), narrow_as(grad_bias, in.type), grad_att};
 }
 
-// Three numbers per destination and head side by side: the pass over sources then fetches them together.
-Tensor join_statistics(const Inputs& in, const Tensor& peak, const Tensor& inverse, const Tensor& delta) {
-  const int64_t rows = peak.size(0), heads = in.layout.heads;
-  Tensor joined = empty({rows, 3, heads}, in.v);
-  dispatch_float(in.v, [&](auto value) {
-    using T = decltype(value);
-    for (int64_t row = 0; row < rows; ++row) {
-      T* target = write<T>(joined) + row * 3 * heads;
-      std::copy_n(read<T>(peak) + row * heads, heads, target);
-      std::copy_n(read<T>(inverse) + row * heads, heads, target + heads);
-      std::copy_n(read<T>(delta) + row * heads, heads, target + 2 * heads);
-    }
+// Numbers per destination and head side by side, [num_dst, 3 or 4, heads]: the pass over sources then fetches them
+// together.
+Tensor join_statistics(const std::vector<Tensor>& parts, int64_t heads, const Tensor& like) {
+  const int64_t rows = parts[0].size(0), count = static_cast<int64_t>(parts.size());
+  Tensor joined = empty({rows, count, heads}, like);
+  const int64_t chunks = chunks_for(joined.numel());
+  dispatch_wide(like, [&](auto value) {
+    using A = decltype(value);
+    parallel_over_chunks(chunks, [&](int64_t chunk) {
+      for (int64_t part = 0; part < count; ++part) {
+        const A* source = read<A>(parts[part]);
+        A* target = write<A>(joined) + part * heads;
+        for (int64_t row = rows * chunk / chunks; row < rows * (chunk + 1) / chunks; ++row)
+          std::copy_n(source + row * heads, heads, target + row * count * heads);
+      }
+    });
   });
   return joined;
 }
@@ -217,14 +220,15 @@ std::tuple<Tensor, Tensor> attention_backward_src(const Tensor& t_rowptr, const 
                                                   const Tensor& delta_in, std::string score, double parameter) {
   const Inputs in = inputs(attention_inputs(t_rowptr, t_col, t_edge_id, q, k, v, att, bias, score, parameter));
   const int64_t num_rows = in.num_rows();
-  check_attention_statistics(in.given, q.size(0), grad_in, {&peak_in, &inverse_in, &delta_in});
+  check_attention_results(in.given, q.size(0), {&grad_in}, {&peak_in, &inverse_in, &delta_in});
   STD_TORCH_CHECK(v.size(0) == num_rows, "v must have one row per source");
   Tensor grad_k = in.new_rows(num_rows, in.layout.score_width);
   Tensor grad_v = in.new_rows(num_rows, in.layout.width);
   if (num_rows > 0 && in.heads > 0) {
     const Tensor grad = in.values(grad_in);
-    const Tensor joined =
-        join_statistics(in, in.statistics(peak_in), in.statistics(inverse_in), in.statistics(delta_in));
+    std::vector<Tensor> parts{in.statistics(peak_in), in.statistics(inverse_in), in.statistics(delta_in)};
+    if (in.layout.packed && in.given.score == Score::kSum) parts.push_back(in.q);
+    const Tensor joined = join_statistics(parts, in.layout.heads, in.v);
     dispatch_wide(in.v, [&](auto value) {
       using A = decltype(value);
       AttentionRowsArgs<A> args = arguments<A>(in);

@@ -151,7 +151,7 @@ void backward_dst(const AttentionRowsArgs<A>& args, int64_t begin, int64_t end) 
         }
       }
     }
-    finish_end<score>(args, sum, args.grad_q + row * score_row);
+    finish_end<score>(args, row, sum, args.grad_q);
     if constexpr (score == Score::kMixed) {
       for (int64_t f = 0; f < score_row; ++f) args.grad_att[row * score_row + f] = att_sum[f];
     }
@@ -209,7 +209,7 @@ void backward_src(const AttentionRowsArgs<A>& args, int64_t begin, int64_t end) 
         accumulate_end<score>(args, heads, gradient, k, args.q + dst * score_row, key_sum);
       }
     }
-    finish_end<score>(args, key_sum, args.grad_k + row * score_row);
+    finish_end<score>(args, row, key_sum, args.grad_k);
     finish<A>(value_sum, nullptr, heads, args.width, args.grad_v + row * row_width);
   }
 }

@@ -12,7 +12,7 @@ namespace {
 // Edges whose logits are held at once.
 constexpr int64_t kBlock = 32;
 // How many positions ahead rows are requested from memory.
-constexpr int64_t kScoreDistance = 8;
+constexpr int64_t kScoreDistance = 32;
 constexpr int64_t kValueDistance = 16;
 
 inline constexpr float kInfinity = __builtin_inff();
@@ -28,9 +28,13 @@ inline V leaky_slope(V value, float slope) {
   return value > 0.0f ? one : one * slope;
 }
 
-// In place, over whole vectors: the buffer is a multiple of N long.
-[[gnu::noinline]] void exponentials(float* values, int64_t count) {
-  for (int64_t i = 0; i < count; i += N) store<N>(values + i, exponential_lanes<N>(load<N>(values + i)));
+// exp(values - shift) in place, over whole vectors: the buffer is a multiple of N long, and so is `shift` repeated.
+template <int kShift>
+[[gnu::noinline]] void exponentials(float* values, int64_t count, const float* shift) {
+  for (int64_t i = 0; i < count; i += kShift) {
+    for (int j = 0; j < kShift; j += N)
+      store<N>(values + i + j, exponential_lanes<N>(load<N>(values + i + j) - load<N>(shift + j)));
+  }
 }
 
 // One block of heads of one call: which columns of the features, statistics and biases are its own.
@@ -40,6 +44,8 @@ struct Pass {
   using Features = typename Heads::Features;
   using PerHead = typename Heads::PerHead;
   static constexpr int kHeads = Heads::kHeads;
+  // Shifts of all heads, as often as fills whole vectors.
+  static constexpr int kShift = kHeads < N ? N : kHeads;
 
   const AttentionRowsArgs<float>& args;
   int64_t first_head;
@@ -55,6 +61,7 @@ struct Pass {
   alignas(64) float power[kBlock * kHeads + N];
   alignas(64) float inner[kBlock * kHeads + N];
   alignas(64) float slope[score == Score::kSum ? kBlock * kHeads : 1];
+  alignas(64) float shifts[kShift];
 
   explicit Pass(const AttentionRowsArgs<float>& all)
       : args(all),
@@ -62,7 +69,8 @@ struct Pass {
         row_width(all.heads * W),
         score_row(score == Score::kSum ? all.heads : all.heads * W),
         power{},
-        inner{} {}
+        inner{},
+        shifts{} {}
 
   void start(int64_t head) {
     first_head = head;
@@ -70,6 +78,12 @@ struct Pass {
     score_column = score == Score::kSum ? head : column;
     if constexpr (score == Score::kMixed) att = Heads::load_features(args.att + column);
   }
+
+  void set_shift(const PerHead& shift) {
+    for (int j = 0; j < kShift; j += kHeads) Heads::store_heads(shifts + j, shift);
+  }
+  // The powers of `count` edges of the block: exp(logit - shift).
+  void exponentiate(int64_t count) { exponentials<kShift>(power, count * kHeads, shifts); }
 
   // Calls one_row(*this, row) for every block of heads of every row.
   template <typename OneRow>
@@ -157,6 +171,7 @@ struct Pass {
   void forward_row(int64_t row) {
     const int64_t first_position = row_begin(args.topology, row);
     const int64_t last_position = row_begin(args.topology, row + 1);
+    prefetch(args.out + (row + 2) * row_width + column, kFeatures);
     const End own = load_end(args.q, row);
     PerHead peak = Heads::fill(-kInfinity), shift = Heads::fill(0.0f), total = Heads::fill(0.0f);
     Features sum = Heads::zeros();
@@ -173,11 +188,8 @@ struct Pass {
       shift = Heads::map([](auto x) { return x == -kInfinity ? decltype(x){} : x; }, top);
       if (first > first_position) rescale(Heads::map([](auto x, auto y) { return x - y; }, peak, shift), total, sum);
       peak = top;
-      for (int64_t p = 0; p < count; ++p) {
-        const PerHead value = Heads::load_heads(power + p * kHeads);
-        Heads::store_heads(power + p * kHeads, Heads::map([](auto x, auto y) { return x - y; }, value, shift));
-      }
-      exponentials(power, count * kHeads);
+      set_shift(shift);
+      exponentiate(count);
       for (int64_t p = 0; p < count; ++p) {
         if (args.k != args.v) prefetch_values(first + p, args.v);
         const PerHead weight = Heads::load_heads(power + p * kHeads);
@@ -195,9 +207,9 @@ struct Pass {
 
   // A later block raised the maximum: brings what was added before to the new shift.
   void rescale(const PerHead& difference, PerHead& total, Features& sum) {
-    alignas(64) float factor[kHeads + N] = {};
+    alignas(64) float factor[kShift] = {}, none[kShift] = {};
     Heads::store_heads(factor, difference);
-    exponentials(factor, kHeads);
+    exponentials<kShift>(factor, kHeads, none);
     const PerHead scale = Heads::load_heads(factor);
     total = Heads::map([](auto x, auto y) { return x * y; }, total, scale);
     Heads::spread(scale, [&](int j, Lanes lanes) { sum.part[j] *= lanes; });
@@ -216,11 +228,14 @@ struct Pass {
     }
   }
 
-  // What the gradients of the logits give to one end: the factor that all edges share comes in here.
+  // What the gradients of the logits give to one end: the factor that all edges share comes in here. Without edges
+  // there is nothing for it to multiply, not even where it is infinite.
   void finish_end(const Features& sum, const PerHead& head_sum, float* rows, int64_t row) const {
     float* target = rows + row * score_row + score_column;
     if constexpr (score == Score::kSum) {
       Heads::store_heads(target, head_sum);
+    } else if (row_begin(args.topology, row) == row_begin(args.topology, row + 1)) {
+      Heads::store_features(target, Heads::zeros());
     } else {
       for (int j = 0; j < Heads::kVectors; ++j) {
         if constexpr (score == Score::kProduct) store<N>(target + j * N, sum.part[j] * parameter);
@@ -234,7 +249,7 @@ struct Pass {
     const End own = load_end(args.q, row);
     const Features grad = Heads::load_features(values(args.grad, row));
     const float* out = values(args.out, row);
-    const PerHead peak = Heads::load_heads(args.peak + statistic(row));
+    set_shift(Heads::load_heads(args.peak + statistic(row)));
     const PerHead inverse = Heads::load_heads(args.inverse + statistic(row));
     const PerHead delta = Heads::sum([&](int j) { return grad.part[j] * load<N>(out + j * N); });
     Heads::store_heads(args.delta + statistic(row), delta);
@@ -246,13 +261,12 @@ struct Pass {
       for (int64_t p = 0; p < count; ++p) {
         prefetch_scores(first + p, args.k);
         if (args.k != args.v) prefetch_values(first + p, args.v);
-        const PerHead value = logits(p, own, scores(args.k, node[p]));
-        Heads::store_heads(power + p * kHeads, Heads::map([](auto x, auto y) { return x - y; }, value, peak));
+        Heads::store_heads(power + p * kHeads, logits(p, own, scores(args.k, node[p])));
         const float* other = values(args.v, node[p]);
         const PerHead product = Heads::sum([&](int j) { return grad.part[j] * load<N>(other + j * N); });
         Heads::store_heads(inner + p * kHeads, Heads::map([](auto x, auto y) { return x - y; }, product, delta));
       }
-      exponentials(power, count * kHeads);
+      exponentiate(count);
       for (int64_t p = 0; p < count; ++p) {
         const PerHead gradient = logit_gradient(p, inverse);
         const float* other = scores(args.k, node[p]);
@@ -295,29 +309,40 @@ struct Pass {
     for (int h = 0; h < kHeads && first_head + h < args.bias_heads; ++h) target[first_head + h] = all[h];
   }
 
-  const float* statistics_of(int64_t dst) const { return args.statistics + dst * 3 * args.heads + first_head; }
+  // Of a sum, the destinations' part lies beside the statistics.
+  static constexpr int kStatistics = score == Score::kSum ? 4 : 3;
+
+  const float* statistics_of(int64_t dst) const {
+    return args.statistics + dst * kStatistics * args.heads + first_head;
+  }
+  const float* query(int64_t dst) const {
+    if constexpr (score == Score::kSum) return statistics_of(dst) + 3 * args.heads;
+    return scores(args.q, dst);
+  }
 
   void prefetch_statistics(int64_t position) const {
     if (position + kValueDistance >= args.topology.num_edges) return;
     const float* row = statistics_of(node_at(args.topology, position + kValueDistance));
-    for (int part = 0; part < 3; ++part) __builtin_prefetch(row + part * args.heads);
+    for (int part = 0; part < kStatistics; ++part) __builtin_prefetch(row + part * args.heads);
   }
 
   void backward_src_row(int64_t row) {
     const int64_t last_position = row_begin(args.topology, row + 1);
     const End own = load_end(args.k, row);
     const Features value = Heads::load_features(values(args.v, row));
+    // Each destination has its own shift, which is subtracted before.
+    set_shift(Heads::fill(0.0f));
     Features key_sum = Heads::zeros(), value_sum = Heads::zeros();
     PerHead head_sum = Heads::fill(0.0f);
     for (int64_t first = row_begin(args.topology, row); first < last_position; first += kBlock) {
       const int64_t count = last_position - first < kBlock ? last_position - first : kBlock;
       load_block(first, count);
       for (int64_t p = 0; p < count; ++p) {
-        prefetch_scores(first + p, args.q);
+        if constexpr (score != Score::kSum) prefetch_scores(first + p, args.q);
         prefetch_values(first + p, args.grad);
         prefetch_statistics(first + p);
-        const PerHead logit = logits(p, own, scores(args.q, node[p]));
         const float* statistics = statistics_of(node[p]);
+        const PerHead logit = logits(p, own, query(node[p]));
         const PerHead peak = Heads::load_heads(statistics);
         const PerHead delta = Heads::load_heads(statistics + 2 * args.heads);
         Heads::store_heads(power + p * kHeads, Heads::map([](auto x, auto y) { return x - y; }, logit, peak));
@@ -325,7 +350,7 @@ struct Pass {
         const PerHead product = Heads::sum([&](int j) { return value.part[j] * load<N>(grad + j * N); });
         Heads::store_heads(inner + p * kHeads, Heads::map([](auto x, auto y) { return x - y; }, product, delta));
       }
-      exponentials(power, count * kHeads);
+      exponentiate(count);
       for (int64_t p = 0; p < count; ++p) {
         const PerHead inverse = Heads::load_heads(statistics_of(node[p]) + args.heads);
         const PerHead gradient = logit_gradient(p, inverse);
@@ -333,7 +358,7 @@ struct Pass {
             Heads::map([](auto x, auto y) { return x * y; }, Heads::load_heads(power + p * kHeads), inverse);
         const float* grad = values(args.grad, node[p]);
         Heads::spread(weight, [&](int j, Lanes lanes) { value_sum.part[j] += lanes * load<N>(grad + j * N); });
-        accumulate_end(gradient, own, scores(args.q, node[p]), key_sum, head_sum);
+        accumulate_end(gradient, own, query(node[p]), key_sum, head_sum);
       }
     }
     finish_end(key_sum, head_sum, args.grad_k, row);

@@ -141,11 +141,14 @@ inline void finish(const A* sum, const A* scale, int64_t heads, int64_t width, A
   }
 }
 
-// What the gradients of the logits give to one end's features: the factor that all edges share comes in here.
+// What the gradients of the logits give to one end's features: the factor that all edges share comes in here. Without
+// edges there is nothing for it to multiply, not even where it is infinite.
 template <Score score, typename A>
-inline void finish_end(const AttentionRowsArgs<A>& args, const A* sum, A* target) {
-  const int64_t row = args.heads * args.score_width;
-  for (int64_t f = 0; f < row; ++f) {
+inline void finish_end(const AttentionRowsArgs<A>& args, int64_t row, const A* sum, A* rows) {
+  const int64_t width = args.heads * args.score_width;
+  A* target = rows + row * width;
+  if (row_begin(args.topology, row) == row_begin(args.topology, row + 1)) return fill(target, width, A(0));
+  for (int64_t f = 0; f < width; ++f) {
     A value = sum[f];
     if constexpr (score == Score::kProduct) value *= static_cast<A>(args.parameter);
     if constexpr (score == Score::kMixed) value *= widen(args.att[f]);

@@ -20,7 +20,9 @@ struct Topology {
 template <typename A>
 struct AttentionRowsArgs : AttentionArgs<A> {
   Topology topology;
-  const A* statistics;  // [num_dst, 3, heads]: peak, inverse and delta side by side; second half of the backward pass
+  // [num_dst, 3, heads]: peak, inverse and delta side by side; second half of the backward pass. Packed kernels have q
+  // as a fourth where the score is a sum.
+  const A* statistics;
 };
 
 template <typename T>

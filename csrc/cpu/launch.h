@@ -112,6 +112,7 @@ struct Adjacency {
 // Whether all of index[begin, end) lie in [0, size). A sign bit tells: it vectorises on every instruction set.
 template <typename I>
 bool all_inside(const I* index, int64_t begin, int64_t end, int64_t size) {
+  if (size <= 0) return begin >= end;
   using Unsigned = std::make_unsigned_t<I>;
   const Unsigned last = static_cast<Unsigned>(std::min<int64_t>(size - 1, std::numeric_limits<I>::max()));
   Unsigned signs = 0;

@@ -86,8 +86,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> attention_backward_dst(
   const int64_t num_rows = rowptr.size(0) - 1;
   const OnDevice device(in.v);
   const Tensor grad = dense(grad_in), out = dense(out_in), peak = dense(peak_in), inverse = dense(inverse_in);
-  check_attention_statistics(in, num_rows, grad, {&peak, &inverse});
-  STD_TORCH_CHECK(out.scalar_type() == grad.scalar_type() && out.numel() == grad.numel(), "out must match grad");
+  check_attention_results(in, num_rows, {&grad, &out}, {&peak, &inverse});
   Tensor grad_q = empty(with_rows(in.q, num_rows), in.q);
   Tensor delta = attention_statistic(in, {num_rows, in.heads()});
   Tensor grad_bias =
@@ -140,7 +139,7 @@ std::tuple<Tensor, Tensor> attention_backward_src(const Tensor& t_rowptr, const 
   const int64_t num_rows = t_rowptr.size(0) - 1;
   const OnDevice device(in.v);
   const Tensor grad = dense(grad_in), peak = dense(peak_in), inverse = dense(inverse_in), delta = dense(delta_in);
-  check_attention_statistics(in, q.size(0), grad, {&peak, &inverse, &delta});
+  check_attention_results(in, q.size(0), {&grad}, {&peak, &inverse, &delta});
   STD_TORCH_CHECK(v.size(0) == num_rows, "v must have one row per source");
   Tensor grad_k = empty(with_rows(in.k, num_rows), in.k);
   Tensor grad_v = empty(with_rows(in.v, num_rows), in.v);

@@ -70,12 +70,14 @@ __device__ void add_to_end(const AttentionWork<T, I>& args, const Group& group, 
   });
 }
 
-// The factor that all edges share.
+// The factor that all edges share comes in here. Without edges there is nothing for it to multiply, not even where it
+// is infinite.
 template <typename T, typename I>
-__device__ T finish_end(const AttentionWork<T, I>& args, int64_t head, int64_t feature, Accumulate<T> sum) {
+__device__ T finish_end(const AttentionWork<T, I>& args, const Task& task, int64_t feature, Accumulate<T> sum) {
   using A = Accumulate<T>;
+  if (task.span.length() == 0) return narrow<T>(A(0));
   if (args.score == Score::kProduct) sum *= static_cast<A>(args.parameter);
-  if (args.score == Score::kMixed) sum *= widen(args.att[head * args.score_width + feature]);
+  if (args.score == Score::kMixed) sum *= widen(args.att[task.head * args.score_width + feature]);
   return narrow<T>(sum);
 }
 
@@ -84,7 +86,7 @@ __device__ void write_dst(const AttentionWork<T, I>& args, const Group& group, c
                           const Accumulate<T> (&sum)[kItems], const Accumulate<T> (&att_sum)[kItems]) {
   const int64_t row = (task.span.row * args.heads + task.head) * args.score_width;
   for_features<kItems>(group, task.tile, args.score_width, [&](int64_t feature, int item) {
-    args.grad_q[row + feature] = finish_end(args, task.head, feature, sum[item]);
+    args.grad_q[row + feature] = finish_end(args, task, feature, sum[item]);
     if (args.score == Score::kMixed) args.grad_att[row + feature] = att_sum[item];
   });
 }
@@ -154,7 +156,7 @@ __device__ void write_src(const AttentionWork<T, I>& args, const Group& group, c
                           const Accumulate<T> (&key_sum)[kItems], const Accumulate<T> (&value_sum)[kItems]) {
   const int64_t at = task.span.row * args.heads + task.head;
   for_features<kItems>(group, task.tile, args.score_width, [&](int64_t feature, int item) {
-    args.grad_k[at * args.score_width + feature] = finish_end(args, task.head, feature, key_sum[item]);
+    args.grad_k[at * args.score_width + feature] = finish_end(args, task, feature, key_sum[item]);
   });
   for_features<kItems>(group, task.tile, args.width, [&](int64_t feature, int item) {
     args.grad_v[at * args.width + feature] = narrow<T>(value_sum[item]);

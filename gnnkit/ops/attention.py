@@ -152,7 +152,7 @@ def _check(graph: "Graph", q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None,
     check_rows(names[0], q, graph.num_dst, "num_dst")
     check_rows(names[1], k, graph.num_src, "num_src")
     check_rows(names[2], v, graph.num_src, "num_src")
-    if any(value.dim() != 3 or value.size(1) != v.size(1) for value in (q, k, v)):
+    if any(value.dim() != 3 for value in (q, k, v)) or not q.size(1) == k.size(1) == v.size(1):
         shapes = ", ".join(f"{name} {tuple(given[name].shape)}" for name in dict.fromkeys(names))
         raise ShapeError(f"all rows must be given head by head, [N, H, *] with one H, got {shapes}")
     if bias is None:

@@ -1,4 +1,9 @@
-"""Thrown at the drop-in: valid calls must equal the oracle, malformed ones must raise an error of gnnkit."""
+"""Thrown at the drop-in: valid calls must equal the oracle, malformed ones must raise an error of gnnkit.
+
+``GNNKIT_FUZZ_EXAMPLES`` sets the number of calls per test (default 200, twice that for malformed ones).
+"""
+
+import os
 
 import numpy as np
 import torch
@@ -11,7 +16,7 @@ from tests.compat import scatter_oracle as oracle
 from tests.tolerances import assert_close
 
 bounded = settings(
-    max_examples=200,
+    max_examples=int(os.environ.get("GNNKIT_FUZZ_EXAMPLES", "200")),
     deadline=None,
     derandomize=True,
     database=None,
@@ -113,7 +118,7 @@ def any_tensor(draw):
 FUNCTIONS = [name for name in ts.__all__ if not name.startswith("__")]
 
 
-@settings(bounded, max_examples=400)
+@settings(bounded, max_examples=2 * bounded.max_examples)
 @given(
     st.sampled_from(FUNCTIONS),
     st.one_of(any_tensor(), any_tensor(), any_tensor(), anything),

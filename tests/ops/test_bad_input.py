@@ -57,6 +57,7 @@ def ptr(*values):
         (lambda: ops.gat(GRAPH, ROWS, ROWS, ROWS), ShapeError, "one number per node and head"),
         (lambda: ops.gat(GRAPH, X, X, ROWS), ShapeError, "with one H"),
         (lambda: ops.gatv2(GRAPH, ROWS, ROWS, X), ShapeError, r"\[H, F\]"),
+        (lambda: ops.gatv2(GRAPH, ROWS, X[:, 0], X), ShapeError, "head by head"),
         (lambda: ops.spgemm(GRAPH, X), DtypeError, "b must be a gnnkit.Graph, got Tensor"),  # type: ignore[call-overload]
         (lambda: ops.spgemm(GRAPH, SMALL), ShapeError, "a.num_src = 3 and b.num_dst = 2"),
         (lambda: ops.spgemm(GRAPH, GRAPH, torch.ones(2)), ShapeError, "num_edges = 3"),
@@ -156,6 +157,7 @@ def test_raw_operators_check_what_they_index_by():
     hollow = torch.zeros(3, 0, dtype=torch.int64)
     topology = (boundaries, ptr(0, 1, 1), None)
     rows, statistic = torch.zeros(2, 2, 2), torch.zeros(2, 2, dtype=torch.bfloat16)
+    turned, nobody = torch.zeros(1, 4), torch.zeros(0, dtype=torch.int64)
     for call in (
         lambda: raw.segment_sum(X, boundaries, hollow, False),
         lambda: raw.segment_softmax(X, ptr(0, 1, 2), ptr(0, 1)),
@@ -164,6 +166,10 @@ def test_raw_operators_check_what_they_index_by():
         lambda: raw.attention_backward_dst(
             *topology, rows, rows, rows, None, None, rows, rows, statistic, statistic, "product", 1.0, False
         ),
+        lambda: raw.attention_backward_dst(
+            *topology, rows, rows, rows, None, None, rows, rows, turned, turned, "product", 1.0, False
+        ),
+        lambda: raw.segment_expand(X[:0], ptr(0), nobody, -(2**63), False),
     ):
         with pytest.raises((RuntimeError, IndexError)):
             call()
@@ -187,6 +193,11 @@ def test_attention_masks_shifts_and_leaves_empty_rows_at_zero():
         torch.testing.assert_close(out, torch.stack([(v[0] + v[2]) / 2, v[0] * 0, v[0] * 0]))
         for grad in torch.autograd.grad(out.square().sum(), (zeros, bias)):
             assert bool(grad.isfinite().all())
+    # What has no edges has no gradient, not even infinity times zero.
+    att = torch.full((1, 2), inf)
+    lonely = Graph.from_edge_index(torch.zeros(2, 0, dtype=torch.int64), num_src=3, num_dst=3)
+    rows = v.clone().requires_grad_()
+    assert torch.autograd.grad(ops.gatv2(lonely, rows, rows, att).sum(), rows)[0].abs().sum() == 0
     q = torch.randn(3, 1, 4)
     shifted = [ops.attend(graph, q, q, v, bias=torch.full((4,), shift)) for shift in (0.0, 1e3)]
     torch.testing.assert_close(shifted[0], shifted[1], rtol=1e-3, atol=1e-3)

@@ -128,6 +128,10 @@ def check_call(func, arguments, found) -> None:
     """One operator against its reference."""
     tensors = [value for value in (*arguments, *as_tuple(found)) if isinstance(value, Tensor)]
     name = func._schema.name.removeprefix("gnnkit::")
+    if any(value.device.type == "meta" for value in tensors):
+        # Not all of what references call can do without values. Shapes are compared by opcheck.
+        assert all(value.device.type == "meta" for value in as_tuple(found))
+        return
     try:
         expected = references[name](*arguments)
     except RuntimeError as error:
@@ -138,9 +142,7 @@ def check_call(func, arguments, found) -> None:
     for place, (actual, wanted) in enumerate(zip(as_tuple(found), as_tuple(expected), strict=True)):
         assert actual.shape == wanted.shape
         assert actual.dtype == wanted.dtype
-        if any(value.device.type == "meta" for value in tensors):
-            assert actual.device.type == "meta"
-        elif not actual.is_floating_point():
+        if not actual.is_floating_point():
             assert torch.equal(actual, wanted)
         else:
             finite = wanted.isfinite()

@@ -62,11 +62,12 @@ def loops_without_features(graph: Graph, dtype: torch.dtype) -> tuple[Graph, Ten
     return graph.cached("attention_replaced_loops", replaced), None
 
 
-def head_products(rows: Tensor, vector: Tensor) -> Tensor:
-    """``<rows[n, h], vector[h]>``, ``[N, H]``: one matrix product with the vectors on a block diagonal."""
-    heads, width = vector.shape
-    diagonal = vector.unsqueeze(-1) * torch.eye(heads, dtype=vector.dtype, device=vector.device).unsqueeze(1)
-    return rows.reshape(-1, heads * width) @ diagonal.reshape(heads * width, heads)
+def head_products(rows: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
+    """``<rows[n, h], vector[h]>``, ``[N, H]``, for each vector: one matrix product with them on block diagonals."""
+    heads, width = vectors[0].shape
+    eye = torch.eye(heads, dtype=rows.dtype, device=rows.device).unsqueeze(1)
+    diagonals = [(vector.unsqueeze(-1) * eye).reshape(heads * width, heads) for vector in vectors]
+    return (rows.reshape(-1, heads * width) @ torch.cat(diagonals, dim=1)).split(heads, dim=1)
 
 
 def loop_mask(looped: Looped, dtype: torch.dtype) -> Tensor | None:

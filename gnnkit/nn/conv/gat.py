@@ -171,12 +171,15 @@ class GATConv(_GraphAttention):
         assert lin_src is not None
         assert lin_dst is not None
         value = lin_src(x_src).reshape(shape)
-        a_src = attention.head_products(value, self.att_src.squeeze(0).to(value.dtype))
-        if x_dst is None:
-            a_dst = a_src.new_zeros((graph.num_dst, self.heads))
+        att_src, att_dst = (vector.squeeze(0).to(value.dtype) for vector in (self.att_src, self.att_dst))
+        if x_dst is x_src and lin_dst is lin_src:
+            a_src, a_dst = attention.head_products(value, att_src, att_dst)
         else:
-            rows = value if x_dst is x_src and lin_dst is lin_src else lin_dst(x_dst).reshape(shape)
-            a_dst = attention.head_products(rows, self.att_dst.squeeze(0).to(value.dtype))
+            (a_src,) = attention.head_products(value, att_src)
+            if x_dst is None:
+                a_dst = a_src.new_zeros((graph.num_dst, self.heads))
+            else:
+                (a_dst,) = attention.head_products(lin_dst(x_dst).reshape(shape), att_dst)
         out = self._attend(graph, a_dst, a_src, value, edge)
         return self._finish(out, x_dst)
 

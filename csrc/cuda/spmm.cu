@@ -7,8 +7,8 @@ namespace gnnkit {
 namespace {
 
 Tensor spmm(const Tensor& rowptr_in, const Tensor& col_in, const OptionalTensor& edge_id_in, const OptionalTensor&,
-            const OptionalTensor&, const OptionalTensor&, const OptionalTensor& weight_in, const Tensor& x_in,
-            bool mean) {
+            const OptionalTensor&, const OptionalTensor&, const OptionalTensor& weight_in, const OptionalTensor&,
+            const Tensor& x_in, bool mean) {
   check_topology(rowptr_in, col_in, edge_id_in, weight_in, x_in);
   const Tensor rowptr = dense(rowptr_in), col = dense(col_in), x = aligned(x_in);
   const OptionalTensor edge_id = dense(edge_id_in), weight = aligned(weight_in);

@@ -1,5 +1,6 @@
 """Sparse times dense: weighted neighbourhood aggregation, and the products of edge ends that are its gradient."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -51,7 +52,22 @@ def spmm(graph: "Graph", x: Tensor, weight: Tensor | None = None, reduce: str = 
     if reduce in ("min", "max"):
         return torch.ops.gnnkit.spmm_extremum(graph.rowptr, graph.col, graph.edge_id, weight, x, reduce == "max")[0]
     turned = graph.transpose() if torch.is_grad_enabled() and _needs_gradient(x, weight) else None
-    return torch.ops.gnnkit.spmm(*topology(graph), *topology(turned), weight, x, reduce == "mean")
+    return torch.ops.gnnkit.spmm(*topology(graph), *topology(turned), weight, None, x, reduce == "mean")
+
+
+def spmm_by_position(graph: "Graph", x: Tensor, weight: Tensor, turned_weight: Callable[[], Tensor]) -> Tensor:
+    """:func:`spmm` with constant weights that lie in the order in which they are read, forward and backward.
+
+    Args:
+        graph: Topology without ``edge_id``.
+        x: Source rows, ``[num_src, *]``.
+        weight: By position, ``[E]``, of the dtype of ``x`` and without gradient.
+        turned_weight: Gives the weights by position of the transposed graph; called where a gradient will be wanted.
+    """
+    check_same_device(x=x, graph=graph.col)
+    wanted = torch.is_grad_enabled() and x.requires_grad
+    turned, t_weight = (graph.transpose(), turned_weight()) if wanted else (None, None)
+    return torch.ops.gnnkit.spmm(*topology(graph), *topology(turned), weight, t_weight, x, False)
 
 
 def sddmm(graph: "Graph", a_dst: Tensor, b_src: Tensor) -> Tensor:
@@ -117,7 +133,7 @@ def _messages(col: Tensor, edge_id: Tensor | None, weight: Tensor | None, x: Ten
     return rows * by_position.to(rows.dtype).reshape(*by_position.shape, *(1,) * (rows.dim() - by_position.dim()))
 
 
-def reference(rowptr, col, edge_id, t_rowptr, t_col, t_edge_id, weight, x, mean: bool) -> Tensor:
+def reference(rowptr, col, edge_id, t_rowptr, t_col, t_edge_id, weight, t_weight, x, mean: bool) -> Tensor:
     """Gather, multiply, ``index_add``."""
     return sum_reference(_messages(col, edge_id, weight, x), rowptr, None, mean).to(x.dtype)
 
@@ -136,7 +152,7 @@ def sddmm_reference(rowptr, col, edge_id, t_rowptr, t_col, t_edge_id, a_dst, b_s
     return from_positions(by_position, edge_id)
 
 
-def _spmm_fake(rowptr, col, edge_id, t_rowptr, t_col, t_edge_id, weight, x, mean) -> Tensor:
+def _spmm_fake(rowptr, col, edge_id, t_rowptr, t_col, t_edge_id, weight, t_weight, x, mean) -> Tensor:
     return x.new_empty((rowptr.size(0) - 1, *x.shape[1:]))
 
 
@@ -162,26 +178,31 @@ def both_ways(forward, turned, num_src: int):
 
 
 def _spmm_save(ctx, inputs, output) -> None:
-    *given, weight, x, mean = inputs
+    *given, weight, t_weight, x, mean = inputs
     # x is needed for the gradient to the weights alone, the weights for the gradient to x alone.
     kept_x = x if weight is not None and weight.requires_grad else None
-    ctx.save_for_backward(*given, weight, kept_x)
+    ctx.save_for_backward(*given, weight, t_weight, kept_x)
     ctx.mean, ctx.num_src, ctx.x_dim = mean, x.size(0), x.dim()
 
 
 def _spmm_backward(ctx, grad):
-    *both, weight, x = ctx.saved_tensors
+    *both, weight, t_weight, x = ctx.saved_tensors
     forward, turned = both_ways(both[:3], both[3:], ctx.num_src)
     if ctx.mean:
         count = forward[0].diff().clamp(min=1).to(grad.dtype)
         grad = grad / count.reshape(-1, *(1,) * (grad.dim() - 1))
     grad_x = grad_weight = None
-    if ctx.needs_input_grad[7]:
-        grad_x = torch.ops.gnnkit.spmm(*turned, *forward, weight, grad, False)
+    if ctx.needs_input_grad[8]:
+        if t_weight is not None:
+            # Both lie by position: each is in order in its own direction.
+            turned = (*turned[:2], None)
+            grad_x = torch.ops.gnnkit.spmm(*turned, *forward, t_weight, weight, grad, False)
+        else:
+            grad_x = torch.ops.gnnkit.spmm(*turned, *forward, weight, None, grad, False)
     if weight is not None and ctx.needs_input_grad[6]:
         ends = [_flatten(value, weight.dim()) for value in (grad, x)]
         grad_weight = torch.ops.gnnkit.sddmm(*forward, *turned, *ends, weight.dim() == 2)
-    return (*(None,) * 6, grad_weight, grad_x, None)
+    return (*(None,) * 6, grad_weight, None, grad_x, None)
 
 
 def _flatten(value: Tensor, kept: int) -> Tensor:
@@ -248,17 +269,18 @@ def _sddmm_backward(ctx, grad):
     forward, turned = both_ways(both[:3], both[3:], b_src.size(0))
     grad_a = grad_b = None
     if ctx.needs_input_grad[6]:
-        grad_a = torch.ops.gnnkit.spmm(*forward, *turned, grad, b_src, False)
+        grad_a = torch.ops.gnnkit.spmm(*forward, *turned, grad, None, b_src, False)
     if ctx.needs_input_grad[7]:
-        grad_b = torch.ops.gnnkit.spmm(*turned, *forward, grad, a_dst, False)
+        grad_b = torch.ops.gnnkit.spmm(*turned, *forward, grad, None, a_dst, False)
     return (*(None,) * 6, grad_a, grad_b, None)
 
 
 _TOPOLOGY = "Tensor rowptr, Tensor col, Tensor? edge_id"
 _TURNED = "Tensor? t_rowptr, Tensor? t_col, Tensor? t_edge_id"
 
+# `t_weight` has the weights by position of the transpose, where the caller has them and wants no gradient to them.
 define(
-    f"spmm({_TOPOLOGY}, {_TURNED}, Tensor? weight, Tensor x, bool mean) -> Tensor",
+    f"spmm({_TOPOLOGY}, {_TURNED}, Tensor? weight, Tensor? t_weight, Tensor x, bool mean) -> Tensor",
     reference=reference,
     fake=_spmm_fake,
     backward=_spmm_backward,

@@ -9,6 +9,7 @@ from scipy.special import erf
 from torch import Tensor
 
 from gnnkit import Graph, ops
+from gnnkit.ops.spmm import spmm_by_position
 from tests.ops.samples import DEVICE, Sample
 
 Arrays = dict[str, np.ndarray]
@@ -113,6 +114,33 @@ def _spmm(reduce: str, weight: str) -> OpCase:
         shapes,
         oracle,
         smooth=reduce in ("sum", "mean"),
+    )
+
+
+def _spmm_by_position() -> OpCase:
+    """Constant weights in the order of the graph, and of its transpose."""
+
+    def weights(sample: Sample) -> np.ndarray:
+        return (1 + np.arange(sample.graph.num_edges) % 5) / 4
+
+    def call(sample: Sample, t: Tensors) -> Tensor:
+        whole = sample.graph
+        weight = torch.from_numpy(weights(sample)).to(t["x"])
+        if whole.edge_id is not None:
+            weight = weight[whole.edge_id]
+        graph = Graph(whole.rowptr, whole.col, None, whole.num_src)
+
+        def turned() -> Tensor:
+            edge_id = graph.transpose().edge_id
+            return weight if edge_id is None else weight[edge_id]
+
+        return spmm_by_position(graph, t["x"], weight, turned)
+
+    return OpCase(
+        "spmm-by-position",
+        call,
+        lambda sample: {"x": (sample.graph.num_src, sample.width)},
+        lambda sample, a: dense_product(sample, a | {"weight": weights(sample)}),
     )
 
 
@@ -341,6 +369,7 @@ CASES = [
         for reduce in ("sum", "mean", "min", "max")
         for weight in ("plain", "per-edge", "per-head", "per-element")
     ),
+    _spmm_by_position(),
     OpCase(
         "segment_softmax",
         lambda sample, t: ops.segment_softmax(t["src"], sample.ptr),

@@ -161,7 +161,7 @@ def test_raw_operators_check_what_they_index_by():
     for call in (
         lambda: raw.segment_sum(X, boundaries, hollow, False),
         lambda: raw.segment_softmax(X, ptr(0, 1, 2), ptr(0, 1)),
-        lambda: raw.spmm(boundaries, ptr(0, 1, 1), hollow, None, None, None, torch.ones(3), X[:2], False),
+        lambda: raw.spmm(boundaries, ptr(0, 1, 1), hollow, None, None, None, torch.ones(3), None, X[:2], False),
         lambda: raw.sort_index(INDEX, 2**63 - 1),
         lambda: raw.attention_backward_dst(
             *topology, rows, rows, rows, None, None, rows, rows, statistic, statistic, "product", 1.0, False

@@ -85,6 +85,8 @@ def test_raw_operators_survive_nonsense(name, data):
     wrong = list(given_arguments)
     for place in data.draw(st.lists(st.integers(0, len(wrong) - 1), min_size=1, max_size=3, unique=True)):
         wrong[place] = data.draw(mutated(wrong[place]))
+    if not all(reaches_kernels(value) for value in wrong):
+        return
     try:
         found = func(*wrong)
     except Exception:
@@ -109,6 +111,13 @@ def test_raw_operators_are_all_reached():
     for name in ENTRIES:
         call_entry(name)
     assert reached == set(references)
+
+
+def reaches_kernels(value) -> bool:
+    """False for tensors that torch hands to a reference, whose own operators die of some nonsense."""
+    return not isinstance(value, Tensor) or (
+        value.device.type == "cpu" and value.layout == torch.strided and not value.is_nested
+    )
 
 
 def is_too_large(error: RuntimeError) -> bool:

@@ -9,6 +9,7 @@ from gnnkit import ops
 from gnnkit.errors import ConfigError
 from gnnkit.graph import Graph
 from gnnkit.nn._inputs import edge_weights, node_features
+from gnnkit.ops.spmm import spmm_by_position
 
 
 class GCNConv(torch.nn.Module):
@@ -90,10 +91,14 @@ class GCNConv(torch.nn.Module):
         """The convolution before its bias, for callers that fuse the bias with what follows. See :meth:`forward`."""
         x = node_features(x, graph, layer="GCNConv", width=self.in_channels)
         weight = edge_weights(edge_attr, graph, layer="GCNConv")
-        if self.normalize:
-            graph, weight = normalized(graph, weight, self.add_self_loops, self.improved, x.dtype)
         out = self.lin(x)
-        return ops.spmm(graph, out, None if weight is None else weight.to(out.dtype))
+        if not self.normalize:
+            return ops.spmm(graph, out, None if weight is None else weight.to(out.dtype))
+        if weight is not None:
+            loop_weight = 2.0 if self.improved else 1.0
+            graph, weight = normalized(graph, weight, self.add_self_loops, loop_weight)
+            return ops.spmm(graph, out, weight.to(out.dtype))
+        return Normalization.of(graph, self.add_self_loops, out.dtype).propagate(out)
 
     def extra_repr(self) -> str:
         """The settings."""
@@ -113,29 +118,43 @@ class LoopGraph(NamedTuple):
     """The last original self-loop of each node, or -1, ``[N]``."""
 
 
-def normalized(
-    graph: Graph, weight: Tensor | None, add_self_loops: bool, improved: bool, dtype: torch.dtype
-) -> tuple[Graph, Tensor]:
-    """The graph, with its missing self-loops where wanted, and the normalised weight of every edge.
+class Normalization(NamedTuple):
+    """The normalised adjacency of a graph without edge weights: constant, and in the order in which it is read."""
 
-    Without weights the result depends on the graph alone and is kept with it.
-    """
-    if weight is not None:
-        return _normalized(graph, weight, add_self_loops, 2.0 if improved else 1.0)
+    graph: Graph
+    weight: Tensor
+    """By position, ``[E]``."""
 
-    def compute() -> tuple[Graph, Tensor]:
-        ones = torch.ones(graph.num_edges, dtype=dtype, device=graph.device)
-        looped, scaled = _normalized(graph, ones, add_self_loops, 1.0)
-        if looped.edge_id is None:
-            return looped, scaled
-        # No caller gave these weights, so they may lie in the order in which they are read.
-        in_order = Graph(looped.rowptr, looped.col, None, looped.num_src)
-        return in_order, scaled.index_select(0, looped.edge_id)
+    @classmethod
+    def of(cls, graph: Graph, add_self_loops: bool, dtype: torch.dtype) -> "Normalization":
+        """Computed once per graph, in float32 at least: a narrower degree would be no whole number."""
 
-    return graph.cached(f"gcn_normalized/{add_self_loops}/{dtype}", compute)
+        def compute() -> Normalization:
+            ones = torch.ones(graph.num_edges, dtype=torch.promote_types(dtype, torch.float32), device=graph.device)
+            looped, scaled = normalized(graph, ones, add_self_loops, 1.0)
+            scaled = scaled.to(dtype)
+            if looped.edge_id is None:
+                return cls(looped, scaled)
+            # No caller gave these weights, so they may lie by position.
+            by_position = Graph(looped.rowptr, looped.col, None, looped.num_src)
+            return cls(by_position, scaled.index_select(0, looped.edge_id))
+
+        return graph.cached(f"gcn_normalization/{add_self_loops}/{dtype}", compute)
+
+    def propagate(self, x: Tensor) -> Tensor:
+        """``x`` of the sources, ``[N, F]``, summed at the destinations."""
+        return spmm_by_position(self.graph, x, self.weight, self._turned_weight)
+
+    def _turned_weight(self) -> Tensor:
+        def compute() -> Tensor:
+            edge_id = self.graph.transpose().edge_id
+            return self.weight if edge_id is None else self.weight.index_select(0, edge_id)
+
+        return self.graph.cached(f"gcn_turned_weight/{self.weight.dtype}", compute)
 
 
-def _normalized(graph: Graph, weight: Tensor, add_self_loops: bool, loop_weight: float) -> tuple[Graph, Tensor]:
+def normalized(graph: Graph, weight: Tensor, add_self_loops: bool, loop_weight: float) -> tuple[Graph, Tensor]:
+    """The graph, with its missing self-loops where wanted, and the normalised weight of every edge."""
     if add_self_loops:
         looped = graph.cached("with_self_loops", lambda: with_self_loops(graph))
         graph, weight = looped.graph, _weights_with_loops(looped, weight, loop_weight)

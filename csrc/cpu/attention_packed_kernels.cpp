@@ -3,6 +3,7 @@
 // Heads do not mix, so each block of heads is a problem of its own.
 #include "cpu/head_block.h"
 #include "cpu/math.h"
+#include "cpu/prefetch.h"
 #include "cpu/topology.h"
 
 namespace gnnkit::GNNKIT_ISA {
@@ -104,10 +105,6 @@ struct Pass {
     for (int64_t p = 0; p < count; ++p) node[p] = node_at(args.topology, first + p);
     if (args.bias == nullptr) return;
     for (int64_t p = 0; p < count; ++p) edge[p] = edge_at(args.topology, first + p);
-  }
-
-  static void prefetch(const float* row, int64_t elements) {
-    for (int64_t element = 0; element < elements; element += 16) __builtin_prefetch(row + element);
   }
 
   // Requests from memory what will be needed some positions further on. The two kinds of rows are requested by
@@ -323,7 +320,7 @@ struct Pass {
   void prefetch_statistics(int64_t position) const {
     if (position + kValueDistance >= args.topology.num_edges) return;
     const float* row = statistics_of(node_at(args.topology, position + kValueDistance));
-    for (int part = 0; part < kStatistics; ++part) __builtin_prefetch(row + part * args.heads);
+    for (int part = 0; part < kStatistics; ++part) prefetch(row + part * args.heads);
   }
 
   void backward_src_row(int64_t row) {

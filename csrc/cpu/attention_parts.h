@@ -4,18 +4,13 @@
 
 #include "cpu/heads.h"
 #include "cpu/math.h"
+#include "cpu/prefetch.h"
 #include "cpu/topology.h"
 
 namespace gnnkit::GNNKIT_ISA {
 
 // How many positions ahead rows are requested from memory.
 constexpr int64_t kRowDistance = 12;
-
-template <typename A>
-inline void prefetch(const A* row, int64_t width) {
-  constexpr int64_t kLine = 64 / sizeof(A);
-  for (int64_t element = 0; element < width; element += kLine) __builtin_prefetch(row + element);
-}
 
 // Rows `left` and `right` of the node that `position + kRowDistance` points to.
 template <typename A>

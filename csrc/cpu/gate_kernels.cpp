@@ -1,6 +1,7 @@
 // Gated aggregation, one row at a time: gates are computed where they are used and never stored. One thread does a row,
 // its edges in ascending order of position.
 #include "cpu/math.h"
+#include "cpu/prefetch.h"
 #include "cpu/topology.h"
 
 namespace gnnkit::GNNKIT_ISA {
@@ -30,13 +31,10 @@ inline Vector<Accumulate<T>, N> stored(Vector<Accumulate<T>, N> value) {
 template <int K, int N, typename T>
 inline void prefetch_ahead(const GateRowsArgs<T>& args, int64_t position, int64_t offset, const T* left,
                            const T* right) {
-  constexpr int64_t kLine = 64 / sizeof(T);
   if (position + kRowDistance >= args.topology.num_edges) return;
   const int64_t row = node_at(args.topology, position + kRowDistance) * args.width + offset;
-  for (int64_t element = 0; element < K * N; element += kLine) {
-    __builtin_prefetch(left + row + element);
-    __builtin_prefetch(right + row + element);
-  }
+  prefetch(left + row, K * N);
+  prefetch(right + row, K * N);
 }
 
 // Columns [offset, offset + K N) of row `row`.

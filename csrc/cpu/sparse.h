@@ -8,6 +8,7 @@
 
 #include "common/topology.h"
 #include "cpu/launch.h"
+#include "cpu/prefetch.h"
 
 namespace gnnkit {
 
@@ -218,8 +219,8 @@ void prefetch_row(const Sparse<A, I>& a, const Sparse<A, I>& b, int64_t q, int64
   constexpr int64_t kAhead = 3;
   if (q + kAhead >= end) return;
   const int64_t p = b.rowptr[a.col[q + kAhead]];
-  __builtin_prefetch(b.col + p);
-  __builtin_prefetch(b.value + p);
+  prefetch(b.col + p);
+  prefetch(b.value + p);
 }
 
 }  // namespace gnnkit

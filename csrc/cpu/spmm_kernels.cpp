@@ -1,6 +1,7 @@
 // Sparse times dense, row by row. A row's sums stay in registers over all of its edges; features are tiled so that they
 // fit. Every row is computed by one thread in ascending order of position: the split between threads leaves no trace.
 #include "cpu/kernels.h"
+#include "cpu/prefetch.h"
 #include "cpu/vec.h"
 
 namespace gnnkit::GNNKIT_ISA {
@@ -27,10 +28,8 @@ inline const T* weight_of(const SpmmArgs<T, I>& args, int64_t position) {
 
 template <int K, int N, typename T, typename I>
 inline void prefetch_ahead(const SpmmArgs<T, I>& args, int64_t position, int64_t offset) {
-  constexpr int64_t kLine = 64 / sizeof(T);
   if (args.col == nullptr || position + kRowDistance >= args.num_edges) return;
-  const T* row = args.x + source_of(args, position + kRowDistance) * args.width + offset;
-  for (int64_t element = 0; element < K * N; element += kLine) __builtin_prefetch(row + element);
+  prefetch(args.x + source_of(args, position + kRowDistance) * args.width + offset, K * N);
 }
 
 // Columns [offset, offset + K N) of row `row`; `head` selects the weight where there is one per head.
@@ -219,16 +218,13 @@ void spmm_extremum_rows(const SpmmArgs<T, I>& args, int64_t begin, int64_t end) 
 
 template <typename T, typename I>
 void sddmm_rows(const SddmmArgs<T, I>& args, int64_t begin, int64_t end) {
-  constexpr int64_t kLine = 64 / sizeof(T);
   const int64_t head_width = args.width / args.heads;
   const int64_t last = args.rowptr[end];
   for (int64_t row = begin; row < end; ++row) {
     const T* left = args.a_dst + row * args.width;
     for (int64_t position = args.rowptr[row]; position < args.rowptr[row + 1]; ++position) {
-      if (position + kRowDistance < last) {
-        const T* ahead = args.b_src + static_cast<int64_t>(args.col[position + kRowDistance]) * args.width;
-        for (int64_t element = 0; element < args.width; element += kLine) __builtin_prefetch(ahead + element);
-      }
+      if (position + kRowDistance < last)
+        prefetch(args.b_src + static_cast<int64_t>(args.col[position + kRowDistance]) * args.width, args.width);
       const T* right = args.b_src + static_cast<int64_t>(args.col[position]) * args.width;
       const int64_t edge = args.edge_id != nullptr ? static_cast<int64_t>(args.edge_id[position]) : position;
       T* target = args.out + edge * args.heads;

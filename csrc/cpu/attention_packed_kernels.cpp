@@ -13,7 +13,7 @@ namespace {
 // Edges whose logits are held at once.
 constexpr int64_t kBlock = 32;
 // How many positions ahead rows are requested from memory.
-constexpr int64_t kScoreDistance = 32;
+constexpr int64_t kScoreDistance = 16;
 constexpr int64_t kValueDistance = 16;
 
 inline constexpr float kInfinity = __builtin_inff();

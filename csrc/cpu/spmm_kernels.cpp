@@ -71,41 +71,67 @@ inline void sum_row(const SpmmArgs<T, I>& args, int64_t row, int64_t first, int6
   });
 }
 
-template <int K, int N, Weighting weighting, typename T, typename I>
-inline void extremum_tile(const SpmmArgs<T, I>& args, int64_t row, int64_t offset, int64_t head) {
-  using A = Accumulate<T>;
-  using Lane = std::conditional_t<sizeof(A) == 4, int32_t, int64_t>;
-  Vector<A, N> best[K] = {};
-  Vector<Lane, N> chosen[K];
-  for (int k = 0; k < K; ++k) chosen[k] = Vector<Lane, N>{} - 1;
-  const int64_t begin = args.rowptr[row];
-  const int64_t end = args.rowptr[row + 1];
-  for (int64_t position = begin; position < end; ++position) {
+// What one edge adds to columns [offset, offset + K N), vector by vector.
+template <int N, Weighting weighting, typename T, typename I>
+inline Vector<Accumulate<T>, N> message_of(const SpmmArgs<T, I>& args, int64_t position, int64_t offset, int64_t head) {
+  Vector<Accumulate<T>, N> value = load<N>(args.x + source_of(args, position) * args.width + offset);
+  if constexpr (weighting == Weighting::kPerEdge) value *= widen(weight_of(args, position)[head]);
+  if constexpr (weighting == Weighting::kPerElement) value *= load<N>(weight_of(args, position) + offset);
+  return value;
+}
+
+// Distances from the start of a row: they fit the lanes of the values for any row of fewer than 2^31 edges.
+template <typename T, int N>
+using Distances = Vector<std::conditional_t<sizeof(Accumulate<T>) == 4, int32_t, int64_t>, N>;
+
+// The extremum of a row's edges, and which of them has it. The first value wins a tie; a NaN beats every number, and
+// the first NaN stays.
+template <bool largest, int K, int N, Weighting weighting, typename T, typename I>
+inline void find_extremum(const SpmmArgs<T, I>& args, int64_t begin, int64_t end, int64_t offset, int64_t head,
+                          Vector<Accumulate<T>, N> (&best)[K], Distances<T, N> (&chosen)[K]) {
+  for (int k = 0; k < K; ++k) {
+    best[k] = message_of<N, weighting>(args, begin, offset + k * N, head);
+    chosen[k] = Distances<T, N>{};
+  }
+  for (int64_t position = begin + 1; position < end; ++position) {
     prefetch_ahead<K, N>(args, position, offset);
-    const T* source = args.x + source_of(args, position) * args.width + offset;
-    // Distance from the start of the row: fits the lanes of the values for any row of fewer than 2^31 edges.
-    const Vector<Lane, N> here = Vector<Lane, N>{} + static_cast<Lane>(position - begin);
+    const Distances<T, N> here = Distances<T, N>{} + static_cast<int32_t>(position - begin);
+#pragma GCC unroll 8
     for (int k = 0; k < K; ++k) {
-      Vector<A, N> value = load<N>(source + k * N);
-      if constexpr (weighting == Weighting::kPerEdge) value *= widen(weight_of(args, position)[head]);
-      if constexpr (weighting == Weighting::kPerElement) value *= load<N>(weight_of(args, position) + offset + k * N);
-      // The first value wins a tie; a NaN beats every number, and the first NaN stays.
-      const Vector<Lane, N> larger = args.largest ? value > best[k] : value < best[k];
-      const Vector<Lane, N> poisoned = (value != value) & (best[k] == best[k]);
-      const Vector<Lane, N> takes = larger | poisoned | (chosen[k] < 0);
-      best[k] = takes ? value : best[k];
-      chosen[k] = takes ? here : chosen[k];
+      const Vector<Accumulate<T>, N> value = message_of<N, weighting>(args, position, offset + k * N, head);
+      const auto stays = (largest ? value <= best[k] : value >= best[k]) | (best[k] != best[k]);
+      best[k] = stays ? best[k] : value;
+      chosen[k] = stays ? chosen[k] : here;
     }
   }
-  const int64_t base = row * args.width + offset;
+}
+
+// Columns [offset, offset + K N) of row `row`; `head` selects the weight where there is one per head.
+template <int K, int N, Weighting weighting, typename T, typename I>
+inline void extremum_tile(const SpmmArgs<T, I>& args, int64_t row, int64_t offset, int64_t head) {
+  const int64_t begin = args.rowptr[row];
+  const int64_t end = args.rowptr[row + 1];
+  T* out = args.out + row * args.width + offset;
+  I* arg = args.arg + row * args.width + offset;
+  if (begin == end) {
+    for (int64_t element = 0; element < K * N; ++element) {
+      out[element] = T{};
+      arg[element] = static_cast<I>(-1);
+    }
+    return;
+  }
+  Vector<Accumulate<T>, N> best[K];
+  Distances<T, N> chosen[K];
+  if (args.largest) {
+    find_extremum<true, K, N, weighting>(args, begin, end, offset, head, best, chosen);
+  } else {
+    find_extremum<false, K, N, weighting>(args, begin, end, offset, head, best, chosen);
+  }
   for (int k = 0; k < K; ++k) {
-    store<N>(args.out + base + k * N, best[k]);
+    store<N>(out + k * N, best[k]);
     for (int lane = 0; lane < N; ++lane) {
-      const int64_t distance = chosen[k][lane];
-      I label = static_cast<I>(-1);
-      if (distance >= 0)
-        label = args.arg_label != nullptr ? args.arg_label[begin + distance] : static_cast<I>(begin + distance);
-      args.arg[base + k * N + lane] = label;
+      const int64_t position = begin + chosen[k][lane];
+      arg[k * N + lane] = args.arg_label != nullptr ? args.arg_label[position] : static_cast<I>(position);
     }
   }
 }

@@ -15,6 +15,8 @@
 #include <tuple>
 #include <vector>
 
+#include "common/huge_pages.h"
+
 namespace gnnkit {
 
 using torch::headeronly::ScalarType;
@@ -29,8 +31,20 @@ inline OptionalTensor dense(const OptionalTensor& tensor) {
   return tensor.has_value() ? OptionalTensor(dense(*tensor)) : std::nullopt;
 }
 
-inline Tensor empty(const std::vector<int64_t>& sizes, const Tensor& like) {
-  return torch::stable::new_empty(like, sizes);
+// On the device of `like`, and of its dtype if no other is named.
+inline Tensor empty(const std::vector<int64_t>& sizes, const Tensor& like,
+                    std::optional<ScalarType> type = std::nullopt) {
+  Tensor made = torch::stable::new_empty(like, sizes, type);
+  if (made.is_cpu())
+    prefer_huge_pages(made.mutable_data_ptr(), made.numel() * static_cast<int64_t>(made.element_size()));
+  return made;
+}
+
+inline Tensor zeros(const std::vector<int64_t>& sizes, const Tensor& like,
+                    std::optional<ScalarType> type = std::nullopt) {
+  Tensor made = empty(sizes, like, type);
+  torch::stable::zero_(made);
+  return made;
 }
 
 // Sizes of `like` with another number of rows.

@@ -66,7 +66,7 @@ AttentionArgs<T> attention_arguments(const AttentionInputs& given, const Laid& i
 }
 
 inline Tensor attention_statistic(const AttentionInputs& in, const std::vector<int64_t>& sizes) {
-  return torch::stable::new_empty(in.v, sizes, accumulate_type(in.v));
+  return empty(sizes, in.v, accumulate_type(in.v));
 }
 
 // `results` are the result and its gradient, or one of them.

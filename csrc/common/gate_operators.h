@@ -55,8 +55,7 @@ std::tuple<Tensor, Tensor, Tensor> gated_aggregate(const Tensor& rowptr, const T
   const OptionalTensor edge = in.rows(edge_in, in.num_edges(), "edge must be [E, F] of the dtype of v_src");
   Tensor out = empty({num_dst, in.width()}, in.sample);
   Tensor state = empty({in.num_edges(), in.width()}, in.sample);
-  Tensor total = torch::stable::new_empty(in.sample, std::vector<int64_t>{normalize ? num_dst : 0, in.width()},
-                                          accumulate_type(in.sample));
+  Tensor total = empty({normalize ? num_dst : 0, in.width()}, in.sample, accumulate_type(in.sample));
   if (out.numel() == 0) return {out, state, total};
   dispatch_float(in.sample, [&](auto value) {
     using T = decltype(value);

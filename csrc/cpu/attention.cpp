@@ -34,7 +34,7 @@ Layout layout_for(Score score, int64_t heads, int64_t score_width, int64_t width
 Tensor fit(const Tensor& rows, int64_t heads, int64_t width, int64_t new_heads, int64_t new_width) {
   if (heads == new_heads && width == new_width) return rows;
   const int64_t count = rows.size(0);
-  Tensor out = torch::stable::new_zeros(rows, std::vector<int64_t>{count, new_heads, new_width});
+  Tensor out = zeros({count, new_heads, new_width}, rows);
   const int64_t common = std::min(heads, new_heads), span = std::min(width, new_width);
   const int64_t chunks = chunks_for(count * std::max(heads * width, new_heads * new_width));
   dispatch_float(rows, [&](auto value) {

@@ -81,7 +81,7 @@ std::tuple<Tensor, Tensor, Tensor> k_hop(const Tensor& rowptr_in, const Tensor& 
     running_sum(count, write<I>(rowptr));
     const int64_t pairs = read<I>(rowptr)[graph.rows];
     col = empty({pairs}, input.col);
-    distance = torch::stable::new_empty(input.col, {pairs}, ScalarType::Long);
+    distance = empty({pairs}, input.col, ScalarType::Long);
     parallel_over_chunks(static_cast<int64_t>(found.size()), [&](int64_t chunk) {
       const int64_t start = read<I>(rowptr)[found[chunk].first_row];
       std::copy(found[chunk].col.begin(), found[chunk].col.end(), write<I>(col) + start);

@@ -44,7 +44,7 @@ Tensor pick_scatter(const Tensor& src_in, const Tensor& index_in, int64_t dim_si
   // Sums of bfloat16 are held in float32 and rounded once.
   const bool narrow = src.scalar_type() == ScalarType::BFloat16;
   const auto held = narrow ? std::optional<ScalarType>(ScalarType::Float) : std::nullopt;
-  Tensor out = torch::stable::new_zeros(src, with_rows(src, dim_size), held);
+  Tensor out = zeros(with_rows(src, dim_size), src, held);
   if (src.numel() > 0) {
     dispatch(src, index, [&](auto value, auto integer) {
       using T = decltype(value);

@@ -130,7 +130,7 @@ Tensor segment_outer(const Tensor& x_in, const Tensor& grad_in, const Tensor& pt
     int64_t slots = 0;
     for (const Block& block : blocks) slots = std::max(slots, block.slot + 1);
     const auto held = x.scalar_type() == ScalarType::BFloat16 ? ScalarType::Float : x.scalar_type();
-    const Tensor partial = torch::stable::new_empty(x, {slots, rows, columns}, held);
+    const Tensor partial = empty({slots, rows, columns}, x, held);
     const int64_t across = tiles(columns, kBlockColumns), down = tiles(rows, kProductRows);
     const int64_t count = static_cast<int64_t>(blocks.size()) * across * down;
     parallel_over_products(count, x.size(0) * rows * columns / count, [&](int64_t i) {

@@ -17,7 +17,7 @@ SANITIZE_ISA ?= avx2
 SANITIZE = $(BIN)/cmake -S . -DGNNKIT_SANITIZE=ON -DGNNKIT_ISAS=$(SANITIZE_ISA) \
   -DGNNKIT_TORCH_DIR="$$($(BIN)/python build_backend/torch_location.py)"
 
-.PHONY: help demo test sanitize sanitize-emulation cuda emulation lint format bench bench-quick build clean
+.PHONY: help demo test abi sanitize sanitize-emulation cuda emulation lint format bench bench-quick build clean
 
 help:
 	@echo "make demo    train three models on RingTransfer and show over-squashing (3 minutes)"
@@ -25,6 +25,7 @@ help:
 	@echo "make cuda    compile the CUDA kernels with nvcc; needs no GPU"
 	@echo "make emulation   compile them for the host, so that the tests can run them"
 	@echo "make sanitize    run the tests of the kernels under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make abi     build a wheel against torch 2.13.0 and test it under 2.14.1 (downloads both)"
 	@echo "make lint    ruff, pyright, clang-format"
 	@echo "make format  put sources into shape"
 	@echo "make bench   measure speed against peers and write benchmarks/results"
@@ -72,6 +73,10 @@ cuda: build
 emulation: build
 	$(CONFIGURE) -B build/emulation -DGNNKIT_EMULATION=ON
 	$(BIN)/cmake --build build/emulation --target emulation --parallel $(JOBS)
+
+# Two whole torches: gigabytes and minutes, hence not part of continuous integration.
+abi: build
+	$(BIN)/python -m tests.abi.run build/abi
 
 lint: build
 	$(BIN)/ruff check

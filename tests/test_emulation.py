@@ -17,14 +17,15 @@ needs_emulation = pytest.mark.skipif(
 
 
 # Threads of a block run in ascending order for seed 0. Other seeds permute them, and run one warp as far as it gets
-# before the next one, or all of them in step.
+# before the next one, or all of them in step. Left out is what runs the same kernels once more: traced calls, finite
+# differences (the kernels of gradients are compared with references, which pass them), other numbers of host threads.
 @needs_emulation
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "chosen"),
     [
-        (0, "not test_compiles and not test_opcheck"),
-        (1, "test_compiles or test_opcheck or test_kernels_equal or test_same_bits or test_reads_nothing"),
+        (0, "not test_compiles and not test_opcheck and not test_gradients and not any_number_of_threads"),
+        (1, "test_kernels_equal or test_same_bits_twice or test_reads_nothing"),
     ],
 )
 def test_operators_pass_on_emulated_kernels(seed, chosen):
@@ -34,7 +35,7 @@ def test_operators_pass_on_emulated_kernels(seed, chosen):
     root = Path(__file__).parents[1]
     done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:]
-    assert int(re.findall(r"(\d+) passed", done.stdout)[-1]) > 1000
+    assert int(re.findall(r"(\d+) passed", done.stdout)[-1]) > 500
 
 
 def outcome(fault: str, seed: int = 0) -> list[str]:

@@ -84,31 +84,11 @@ inline Vector<Accumulate<T>, N> message_of(const SpmmArgs<T, I>& args, int64_t p
 template <typename T, int N>
 using Distances = Vector<std::conditional_t<sizeof(Accumulate<T>) == 4, int32_t, int64_t>, N>;
 
-// The extremum of a row's edges, and which of them has it. The first value wins a tie; a NaN beats every number, and
-// the first NaN stays.
-template <bool largest, int K, int N, Weighting weighting, typename T, typename I>
-inline void find_extremum(const SpmmArgs<T, I>& args, int64_t begin, int64_t end, int64_t offset, int64_t head,
-                          Vector<Accumulate<T>, N> (&best)[K], Distances<T, N> (&chosen)[K]) {
-  for (int k = 0; k < K; ++k) {
-    best[k] = message_of<N, weighting>(args, begin, offset + k * N, head);
-    chosen[k] = Distances<T, N>{};
-  }
-  for (int64_t position = begin + 1; position < end; ++position) {
-    prefetch_ahead<K, N>(args, position, offset);
-    const Distances<T, N> here = Distances<T, N>{} + static_cast<int32_t>(position - begin);
-#pragma GCC unroll 8
-    for (int k = 0; k < K; ++k) {
-      const Vector<Accumulate<T>, N> value = message_of<N, weighting>(args, position, offset + k * N, head);
-      const auto stays = (largest ? value <= best[k] : value >= best[k]) | (best[k] != best[k]);
-      best[k] = stays ? best[k] : value;
-      chosen[k] = stays ? chosen[k] : here;
-    }
-  }
-}
-
-// Columns [offset, offset + K N) of row `row`; `head` selects the weight where there is one per head.
+// Columns [offset, offset + K N) of row `row`; `head` selects the weight where there is one per head. A minimum is the
+// maximum of the opposites. The first value wins a tie; a NaN beats every number, and the first NaN stays.
 template <int K, int N, Weighting weighting, typename T, typename I>
 inline void extremum_tile(const SpmmArgs<T, I>& args, int64_t row, int64_t offset, int64_t head) {
+  using A = Accumulate<T>;
   const int64_t begin = args.rowptr[row];
   const int64_t end = args.rowptr[row + 1];
   T* out = args.out + row * args.width + offset;
@@ -120,15 +100,23 @@ inline void extremum_tile(const SpmmArgs<T, I>& args, int64_t row, int64_t offse
     }
     return;
   }
-  Vector<Accumulate<T>, N> best[K];
-  Distances<T, N> chosen[K];
-  if (args.largest) {
-    find_extremum<true, K, N, weighting>(args, begin, end, offset, head, best, chosen);
-  } else {
-    find_extremum<false, K, N, weighting>(args, begin, end, offset, head, best, chosen);
+  const A sign = args.largest ? A(1) : A(-1);
+  Vector<A, N> best[K];
+  Distances<T, N> chosen[K] = {};
+  for (int k = 0; k < K; ++k) best[k] = sign * message_of<N, weighting>(args, begin, offset + k * N, head);
+  for (int64_t position = begin + 1; position < end; ++position) {
+    prefetch_ahead<K, N>(args, position, offset);
+    const Distances<T, N> here = Distances<T, N>{} + static_cast<int32_t>(position - begin);
+#pragma GCC unroll 8
+    for (int k = 0; k < K; ++k) {
+      const Vector<A, N> value = sign * message_of<N, weighting>(args, position, offset + k * N, head);
+      const auto stays = (value <= best[k]) | (best[k] != best[k]);
+      best[k] = stays ? best[k] : value;
+      chosen[k] = stays ? chosen[k] : here;
+    }
   }
   for (int k = 0; k < K; ++k) {
-    store<N>(out + k * N, best[k]);
+    store<N>(out + k * N, sign * best[k]);
     for (int lane = 0; lane < N; ++lane) {
       const int64_t position = begin + chosen[k][lane];
       arg[k * N + lane] = args.arg_label != nullptr ? args.arg_label[position] : static_cast<I>(position);

@@ -125,6 +125,7 @@ class OpBenchmark:
         detailed: Where all passes are measured.
         ours_only: Workloads on which peers are not run, since they would take most of the time.
         tolerance: Largest error of a result, in units of the largest value of its row plus the root mean square of all.
+            Terms of a hub's sum that cancel leave an error of 1e-5 in float32; a wrong row is off by about one.
         gradient_tolerance: The same for gradients.
         vanishing: Leaves whose gradients (all but) cancel in exact arithmetic; what is left of them in float32 are
             rounding errors, which nothing can equal.
@@ -142,7 +143,7 @@ class OpBenchmark:
     more: tuple[Pass, ...] = ()
     detailed: tuple[Workload, ...] = (Workload("power-law", 1_600_000, 64),)
     ours_only: tuple[Workload, ...] = ()
-    tolerance: float = 1e-5
+    tolerance: float = 1e-4
     gradient_tolerance: float = 1e-4
     vanishing: tuple[str, ...] = ()
     by_chance: bool = False

@@ -287,6 +287,9 @@ def gated() -> OpBenchmark:
         reference=gated_expected,
         main=(forward_and_backward(),),
         workloads=tuple(dict.fromkeys(curve(16, SMALL) + widths(values=(16,)))),
+        # torch's batch normalisation of a million rows is off by that much in float32, in both layers.
+        tolerance=5e-4,
+        gradient_tolerance=1e-3,
         # Batch normalisation takes the mean away: wholly for A, and but for what goes through the gates for the others.
         vanishing=("A.bias", "C.bias", "D.bias", "E.bias"),
     )

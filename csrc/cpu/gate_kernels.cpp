@@ -44,20 +44,26 @@ inline void forward_tile(const GateRowsArgs<T>& args, int64_t row, int64_t offse
   const int64_t own = row * args.width + offset;
   Vector<A, N> a[K], sum[K] = {}, total[K] = {};
   for (int k = 0; k < K; ++k) a[k] = load<N>(args.a_dst + own + k * N);
+  const int64_t begin = row_begin(args.topology, row);
   const int64_t end = row_begin(args.topology, row + 1);
-  for (int64_t position = row_begin(args.topology, row); position < end; ++position) {
-    prefetch_ahead<K, N>(args, position, offset, args.b_src, args.v_src);
-    const int64_t source = node_at(args.topology, position) * args.width + offset;
-    const int64_t edge = edge_at(args.topology, position) * args.width + offset;
-    for (int k = 0; k < K; ++k) {
-      Vector<A, N> state = a[k] + load<N>(args.b_src + source + k * N);
-      if (args.edge != nullptr) state += load<N>(args.edge + edge + k * N);
-      store<N>(args.state + edge + k * N, state);
-      const Vector<A, N> gate = logistic<N, A>(stored<N, T>(state));
-      sum[k] += gate * load<N>(args.v_src + source + k * N);
-      total[k] += gate;
+  for_each_sum_block(begin, end, [&](int64_t first, int64_t last) {
+    Vector<A, N> sum_part[K] = {}, total_part[K] = {};
+    for (int64_t position = first; position < last; ++position) {
+      prefetch_ahead<K, N>(args, position, offset, args.b_src, args.v_src);
+      const int64_t source = node_at(args.topology, position) * args.width + offset;
+      const int64_t edge = edge_at(args.topology, position) * args.width + offset;
+      for (int k = 0; k < K; ++k) {
+        Vector<A, N> state = a[k] + load<N>(args.b_src + source + k * N);
+        if (args.edge != nullptr) state += load<N>(args.edge + edge + k * N);
+        store<N>(args.state + edge + k * N, state);
+        const Vector<A, N> gate = logistic<N, A>(stored<N, T>(state));
+        sum_part[k] += gate * load<N>(args.v_src + source + k * N);
+        total_part[k] += gate;
+      }
     }
-  }
+    add_to(sum, sum_part);
+    add_to(total, total_part);
+  });
   for (int k = 0; k < K; ++k) {
     if (args.total != nullptr) {
       total[k] += static_cast<A>(args.epsilon);
@@ -80,20 +86,25 @@ inline void dst_tile(const GateRowsArgs<T>& args, int64_t row, int64_t offset) {
     grad[k] /= load<N>(args.total + own + k * N);
     mean[k] = load<N>(args.out + own + k * N);
   }
+  const int64_t begin = row_begin(args.topology, row);
   const int64_t end = row_begin(args.topology, row + 1);
-  for (int64_t position = row_begin(args.topology, row); position < end; ++position) {
-    prefetch_ahead<K, N>(args, position, offset, args.v_src, args.v_src);
-    const int64_t source = node_at(args.topology, position) * args.width + offset;
-    const int64_t edge = edge_at(args.topology, position) * args.width + offset;
-    for (int k = 0; k < K; ++k) {
-      const Vector<A, N> gate = logistic<N, A>(load<N>(args.state + edge + k * N));
-      const Vector<A, N> value = load<N>(args.v_src + source + k * N);
-      Vector<A, N> gradient = grad[k] * (value - mean[k]) * (gate * (A(1) - gate));
-      if (args.grad_state != nullptr) gradient += load<N>(args.grad_state + edge + k * N);
-      store<N>(args.grad_edge + edge + k * N, gradient);
-      sum[k] += gradient;
+  for_each_sum_block(begin, end, [&](int64_t first, int64_t last) {
+    Vector<A, N> sum_part[K] = {};
+    for (int64_t position = first; position < last; ++position) {
+      prefetch_ahead<K, N>(args, position, offset, args.v_src, args.v_src);
+      const int64_t source = node_at(args.topology, position) * args.width + offset;
+      const int64_t edge = edge_at(args.topology, position) * args.width + offset;
+      for (int k = 0; k < K; ++k) {
+        const Vector<A, N> gate = logistic<N, A>(load<N>(args.state + edge + k * N));
+        const Vector<A, N> value = load<N>(args.v_src + source + k * N);
+        Vector<A, N> gradient = grad[k] * (value - mean[k]) * (gate * (A(1) - gate));
+        if (args.grad_state != nullptr) gradient += load<N>(args.grad_state + edge + k * N);
+        store<N>(args.grad_edge + edge + k * N, gradient);
+        sum_part[k] += gradient;
+      }
     }
-  }
+    add_to(sum, sum_part);
+  });
   for (int k = 0; k < K; ++k) store<N>(args.grad_a + own + k * N, sum[k]);
 }
 
@@ -102,18 +113,24 @@ template <int K, int N, typename T>
 inline void src_tile(const GateRowsArgs<T>& args, int64_t row, int64_t offset) {
   using A = Accumulate<T>;
   Vector<A, N> b_sum[K] = {}, v_sum[K] = {};
+  const int64_t begin = row_begin(args.topology, row);
   const int64_t end = row_begin(args.topology, row + 1);
-  for (int64_t position = row_begin(args.topology, row); position < end; ++position) {
-    prefetch_ahead<K, N>(args, position, offset, args.grad, args.grad);
-    const int64_t destination = node_at(args.topology, position) * args.width + offset;
-    const int64_t edge = edge_at(args.topology, position) * args.width + offset;
-    for (int k = 0; k < K; ++k) {
-      Vector<A, N> grad = load<N>(args.grad + destination + k * N);
-      if (args.total != nullptr) grad /= load<N>(args.total + destination + k * N);
-      v_sum[k] += logistic<N, A>(load<N>(args.state + edge + k * N)) * grad;
-      b_sum[k] += load<N>(args.grad_edge + edge + k * N);
+  for_each_sum_block(begin, end, [&](int64_t first, int64_t last) {
+    Vector<A, N> v_sum_part[K] = {}, b_sum_part[K] = {};
+    for (int64_t position = first; position < last; ++position) {
+      prefetch_ahead<K, N>(args, position, offset, args.grad, args.grad);
+      const int64_t destination = node_at(args.topology, position) * args.width + offset;
+      const int64_t edge = edge_at(args.topology, position) * args.width + offset;
+      for (int k = 0; k < K; ++k) {
+        Vector<A, N> grad = load<N>(args.grad + destination + k * N);
+        if (args.total != nullptr) grad /= load<N>(args.total + destination + k * N);
+        v_sum_part[k] += logistic<N, A>(load<N>(args.state + edge + k * N)) * grad;
+        b_sum_part[k] += load<N>(args.grad_edge + edge + k * N);
+      }
     }
-  }
+    add_to(v_sum, v_sum_part);
+    add_to(b_sum, b_sum_part);
+  });
   const int64_t own = row * args.width + offset;
   for (int k = 0; k < K; ++k) {
     store<N>(args.grad_b + own + k * N, b_sum[k]);

@@ -39,22 +39,26 @@ inline void sum_tile(const SpmmArgs<T, I>& args, int64_t row, int64_t offset, in
   Vector<A, N> sum[K] = {};
   const int64_t begin = args.rowptr[row];
   const int64_t end = args.rowptr[row + 1];
-  for (int64_t position = begin; position < end; ++position) {
-    prefetch_ahead<K, N>(args, position, offset);
-    const T* source = args.x + source_of(args, position) * args.width + offset;
-    if constexpr (weighting == Weighting::kNone) {
+  for_each_sum_block(begin, end, [&](int64_t first, int64_t last) {
+    Vector<A, N> part[K] = {};
+    for (int64_t position = first; position < last; ++position) {
+      prefetch_ahead<K, N>(args, position, offset);
+      const T* source = args.x + source_of(args, position) * args.width + offset;
+      if constexpr (weighting == Weighting::kNone) {
 #pragma GCC unroll 8
-      for (int k = 0; k < K; ++k) sum[k] += load<N>(source + k * N);
-    } else if constexpr (weighting == Weighting::kPerEdge) {
-      const A weight = widen(weight_of(args, position)[head]);
+        for (int k = 0; k < K; ++k) part[k] += load<N>(source + k * N);
+      } else if constexpr (weighting == Weighting::kPerEdge) {
+        const A weight = widen(weight_of(args, position)[head]);
 #pragma GCC unroll 8
-      for (int k = 0; k < K; ++k) sum[k] += weight * load<N>(source + k * N);
-    } else {
-      const T* weight = weight_of(args, position) + offset;
+        for (int k = 0; k < K; ++k) part[k] += weight * load<N>(source + k * N);
+      } else {
+        const T* weight = weight_of(args, position) + offset;
 #pragma GCC unroll 8
-      for (int k = 0; k < K; ++k) sum[k] += load<N>(weight + k * N) * load<N>(source + k * N);
+        for (int k = 0; k < K; ++k) part[k] += load<N>(weight + k * N) * load<N>(source + k * N);
+      }
     }
-  }
+    add_to(sum, part);
+  });
   if (args.mean && end > begin) {
     const A count = static_cast<A>(end - begin);
     for (int k = 0; k < K; ++k) sum[k] /= count;
@@ -64,8 +68,35 @@ inline void sum_tile(const SpmmArgs<T, I>& args, int64_t row, int64_t offset, in
   for (int k = 0; k < K; ++k) store<N>(target + k * N, sum[k]);
 }
 
+// One column. Rows are too short to be worth requesting, and one sum would wait for itself: four go side by side.
+template <Weighting weighting, typename T, typename I>
+inline void sum_column(const SpmmArgs<T, I>& args, int64_t row, int64_t offset, int64_t head) {
+  using A = Accumulate<T>;
+  constexpr int kSums = 4;
+  const auto message = [&](int64_t position) {
+    const A value = widen(args.x[source_of(args, position) * args.width + offset]);
+    if constexpr (weighting == Weighting::kNone) return value;
+    return value * widen(weight_of(args, position)[weighting == Weighting::kPerEdge ? head : offset]);
+  };
+  const int64_t begin = args.rowptr[row];
+  const int64_t end = args.rowptr[row + 1];
+  A total = 0;
+  for_each_sum_block(begin, end, [&](int64_t first, int64_t last) {
+    A part[kSums] = {};
+    int64_t position = first;
+    for (; position + kSums <= last; position += kSums) {
+      for (int j = 0; j < kSums; ++j) part[j] += message(position + j);
+    }
+    for (int j = 0; position < last; ++position, ++j) part[j] += message(position);
+    total += (part[0] + part[1]) + (part[2] + part[3]);
+  });
+  if (args.mean && end > begin) total /= static_cast<A>(end - begin);
+  args.out[row * args.width + offset] = narrow<T>(total);
+}
+
 template <Weighting weighting, typename T, typename I>
 inline void sum_row(const SpmmArgs<T, I>& args, int64_t row, int64_t first, int64_t width, int64_t head) {
+  if (width == 1) return sum_column<weighting>(args, row, first, head);
   for_each_tile<kLanes<T>>(width, [&](auto tiles, auto lanes, int64_t offset) {
     sum_tile<decltype(tiles)::value, decltype(lanes)::value, weighting>(args, row, first + offset, head);
   });

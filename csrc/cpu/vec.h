@@ -86,6 +86,25 @@ inline BFloat16 narrow<BFloat16>(float value) {
   return {static_cast<uint16_t>(value != value ? 0x7fc0u : rounded)};
 }
 
+// Terms of a sum that are added up on their own. Rounding errors then grow with this and with the number of blocks, not
+// with the length of a hub's row.
+constexpr int64_t kSumBlock = 256;
+
+// Calls block(first, last) for the blocks of [begin, end).
+template <typename Block>
+[[gnu::always_inline]] inline void for_each_sum_block(int64_t begin, int64_t end, const Block& block) {
+  for (int64_t first = begin; first < end; first += kSumBlock) {
+    const int64_t last = end - first < kSumBlock ? end : first + kSumBlock;
+    block(first, last);
+  }
+}
+
+template <int K, typename V>
+[[gnu::always_inline]] inline void add_to(V (&sum)[K], const V (&part)[K]) {
+#pragma GCC unroll 8
+  for (int k = 0; k < K; ++k) sum[k] += part[k];
+}
+
 // Calls visit(integral_constant K, offset) for tiles of K vectors of N lanes that cover [0, width). The last tile
 // overlaps the one before where width is no multiple of N, so a visit must be free to repeat.
 template <int K>

@@ -29,7 +29,7 @@ class Settings:
         at_least: Repeats that every candidate gets, however long they take.
     """
 
-    seconds: float = 0.4
+    seconds: float = 0.2
     at_least: int = 5
 
 

@@ -148,7 +148,9 @@ def next_prime(number: int) -> int:
     return candidate
 
 
-def curve(width: int, edges: Iterable[int] = (10_000, 100_000, 1_000_000, 4_000_000, 10_000_000)) -> tuple[Workload, ...]:
+def curve(
+    width: int, edges: Iterable[int] = (10_000, 100_000, 1_000_000, 4_000_000, 10_000_000)
+) -> tuple[Workload, ...]:
     """Power-law graphs of growing size: what the plot and the check of linearity show."""
     return tuple(Workload("power-law", count, width) for count in edges)
 

@@ -32,7 +32,7 @@ def test_sections_name_what_was_absent_and_when_it_was_measured():
     page = render.render(f"# Title\n{render.MARK}\n", {"ops": table})
     assert "dgl (absent: not installed)" in page
     assert "2000-01-01: P, 2 threads of 4 cores, torch 9, commit abc" in page
-    assert "| o, forward | 64 | 1.5 |  |  |  |" in page
+    assert "| o, forward | 64 | 1.5 |  |  |  |  |" in page
     plain = {"title": "other", "environment": ENVIRONMENT, "times": {"a": TIMES}, "ratios": {"a / b": 2.0}}
     page = render.render(render.MARK, {"other": plain})
     assert "## Other" in page

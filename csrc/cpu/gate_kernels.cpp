@@ -1,5 +1,5 @@
 // Gated aggregation, one row at a time: gates are computed where they are used and never stored. One thread does a row,
-// its edges in ascending order of position.
+// its edges in ascending order of position, sums in blocks of them.
 #include "cpu/math.h"
 #include "cpu/prefetch.h"
 #include "cpu/topology.h"

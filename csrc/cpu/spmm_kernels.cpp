@@ -1,5 +1,6 @@
 // Sparse times dense, row by row. A row's sums stay in registers over all of its edges; features are tiled so that they
-// fit. Every row is computed by one thread in ascending order of position: the split between threads leaves no trace.
+// fit. Every row is computed by one thread, in an order that its length decides: the split between threads leaves no
+// trace.
 #include "cpu/kernels.h"
 #include "cpu/prefetch.h"
 #include "cpu/vec.h"
@@ -102,7 +103,7 @@ inline void sum_row(const SpmmArgs<T, I>& args, int64_t row, int64_t first, int6
   });
 }
 
-// What one edge adds to columns [offset, offset + K N), vector by vector.
+// What one edge gives to columns [offset, offset + N).
 template <int N, Weighting weighting, typename T, typename I>
 inline Vector<Accumulate<T>, N> message_of(const SpmmArgs<T, I>& args, int64_t position, int64_t offset, int64_t head) {
   Vector<Accumulate<T>, N> value = load<N>(args.x + source_of(args, position) * args.width + offset);
@@ -112,8 +113,8 @@ inline Vector<Accumulate<T>, N> message_of(const SpmmArgs<T, I>& args, int64_t p
 }
 
 // Distances from the start of a row: they fit the lanes of the values for any row of fewer than 2^31 edges.
-template <typename T, int N>
-using Distances = Vector<std::conditional_t<sizeof(Accumulate<T>) == 4, int32_t, int64_t>, N>;
+template <typename T>
+using Distance = std::conditional_t<sizeof(Accumulate<T>) == 4, int32_t, int64_t>;
 
 // Columns [offset, offset + K N) of row `row`; `head` selects the weight where there is one per head. A minimum is the
 // maximum of the opposites. The first value wins a tie; a NaN beats every number, and the first NaN stays.
@@ -133,11 +134,11 @@ inline void extremum_tile(const SpmmArgs<T, I>& args, int64_t row, int64_t offse
   }
   const A sign = args.largest ? A(1) : A(-1);
   Vector<A, N> best[K];
-  Distances<T, N> chosen[K] = {};
+  Vector<Distance<T>, N> chosen[K] = {};
   for (int k = 0; k < K; ++k) best[k] = sign * message_of<N, weighting>(args, begin, offset + k * N, head);
   for (int64_t position = begin + 1; position < end; ++position) {
     prefetch_ahead<K, N>(args, position, offset);
-    const Distances<T, N> here = Distances<T, N>{} + static_cast<int32_t>(position - begin);
+    const Vector<Distance<T>, N> here = Vector<Distance<T>, N>{} + static_cast<Distance<T>>(position - begin);
 #pragma GCC unroll 8
     for (int k = 0; k < K; ++k) {
       const Vector<A, N> value = sign * message_of<N, weighting>(args, position, offset + k * N, head);

@@ -26,7 +26,7 @@ def segment_reduce(src: Tensor, ptr: Tensor, reduce: str) -> Tensor:
             does not fit.
         IndexRangeError: If ``ptr`` decreases, or does not run from 0 to ``E``.
 
-    Determinism: bitwise, for any number of threads: a segment is reduced in ascending order by one thread.
+    Determinism: bitwise, for any number of threads: one thread reduces a segment, in blocks of 256 rows.
     Complexity: ``O(E F)`` time, no temporary; minima and maxima keep one index per result.
     """
     check_float("src", src)

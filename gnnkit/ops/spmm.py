@@ -38,7 +38,7 @@ def spmm(graph: "Graph", x: Tensor, weight: Tensor | None = None, reduce: str = 
     Raises:
         ShapeError: If shapes, dtypes or devices do not fit together.
 
-    Determinism: bitwise, for any number of threads: one thread adds the in-edges of a destination, in order.
+    Determinism: bitwise, for any number of threads: one thread adds the in-edges of a destination, in blocks of 256.
     Complexity: ``O(E F)`` time, no temporary per edge. The gradient to ``x`` needs the transposed graph, which is built
     once per graph and cached.
     """

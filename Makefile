@@ -89,7 +89,7 @@ format: build
 	$(BIN)/ruff format
 	$(BIN)/clang-format -i $(shell git ls-files csrc)
 
-# Half an hour on two cores; candidates take turns, but an idle machine is what makes the figures mean something.
+# 35 minutes on two cores; candidates take turns, but an idle machine is what makes the figures mean something.
 bench: build
 	$(BIN)/python -m benchmarks.ops --json benchmarks/results/speed/ops.json --plot benchmarks/results/speed/ops.png
 	$(BIN)/python -m benchmarks.spgemm

@@ -34,7 +34,27 @@ inline void prefetch_ahead(const GateRowsArgs<T>& args, int64_t position, int64_
   if (position + kRowDistance >= args.topology.num_edges) return;
   const int64_t row = node_at(args.topology, position + kRowDistance) * args.width + offset;
   prefetch(left + row, K * N);
-  prefetch(right + row, K * N);
+  if (right != left) prefetch(right + row, K * N);
+}
+
+// Adds up what the edges of a row give, block by block: add(other, edge, part) puts into `part` what one edge gives,
+// whose rows, and those of its other end, are read from these elements on. Rows `left` and `right` are requested ahead.
+template <int K, int N, int kSums, typename T, typename Add>
+[[gnu::always_inline]] inline void sum_edges(const GateRowsArgs<T>& args, int64_t row, int64_t offset, const T* left,
+                                             const T* right, Vector<Accumulate<T>, N> (&sums)[kSums][K],
+                                             const Add& add) {
+  const int64_t begin = row_begin(args.topology, row);
+  const int64_t end = row_begin(args.topology, row + 1);
+  for_each_sum_block(begin, end, [&](int64_t first, int64_t last) {
+    Vector<Accumulate<T>, N> part[kSums][K] = {};
+    for (int64_t position = first; position < last; ++position) {
+      prefetch_ahead<K, N>(args, position, offset, left, right);
+      const int64_t other = node_at(args.topology, position) * args.width + offset;
+      const int64_t edge = edge_at(args.topology, position) * args.width + offset;
+      add(other, edge, part);
+    }
+    for (int sum = 0; sum < kSums; ++sum) add_to(sums[sum], part[sum]);
+  });
 }
 
 // Columns [offset, offset + K N) of row `row`.
@@ -42,28 +62,19 @@ template <int K, int N, typename T>
 inline void forward_tile(const GateRowsArgs<T>& args, int64_t row, int64_t offset) {
   using A = Accumulate<T>;
   const int64_t own = row * args.width + offset;
-  Vector<A, N> a[K], sum[K] = {}, total[K] = {};
+  Vector<A, N> a[K], sums[2][K] = {};
   for (int k = 0; k < K; ++k) a[k] = load<N>(args.a_dst + own + k * N);
-  const int64_t begin = row_begin(args.topology, row);
-  const int64_t end = row_begin(args.topology, row + 1);
-  for_each_sum_block(begin, end, [&](int64_t first, int64_t last) {
-    Vector<A, N> sum_part[K] = {}, total_part[K] = {};
-    for (int64_t position = first; position < last; ++position) {
-      prefetch_ahead<K, N>(args, position, offset, args.b_src, args.v_src);
-      const int64_t source = node_at(args.topology, position) * args.width + offset;
-      const int64_t edge = edge_at(args.topology, position) * args.width + offset;
-      for (int k = 0; k < K; ++k) {
-        Vector<A, N> state = a[k] + load<N>(args.b_src + source + k * N);
-        if (args.edge != nullptr) state += load<N>(args.edge + edge + k * N);
-        store<N>(args.state + edge + k * N, state);
-        const Vector<A, N> gate = logistic<N, A>(stored<N, T>(state));
-        sum_part[k] += gate * load<N>(args.v_src + source + k * N);
-        total_part[k] += gate;
-      }
+  sum_edges<K, N>(args, row, offset, args.b_src, args.v_src, sums, [&](int64_t source, int64_t edge, auto& part) {
+    for (int k = 0; k < K; ++k) {
+      Vector<A, N> state = a[k] + load<N>(args.b_src + source + k * N);
+      if (args.edge != nullptr) state += load<N>(args.edge + edge + k * N);
+      store<N>(args.state + edge + k * N, state);
+      const Vector<A, N> gate = logistic<N, A>(stored<N, T>(state));
+      part[0][k] += gate * load<N>(args.v_src + source + k * N);
+      part[1][k] += gate;
     }
-    add_to(sum, sum_part);
-    add_to(total, total_part);
   });
+  auto& [sum, total] = sums;
   for (int k = 0; k < K; ++k) {
     if (args.total != nullptr) {
       total[k] += static_cast<A>(args.epsilon);
@@ -79,62 +90,43 @@ template <int K, int N, typename T>
 inline void dst_tile(const GateRowsArgs<T>& args, int64_t row, int64_t offset) {
   using A = Accumulate<T>;
   const int64_t own = row * args.width + offset;
-  Vector<A, N> grad[K], mean[K] = {}, sum[K] = {};
+  Vector<A, N> grad[K], mean[K] = {}, sums[1][K] = {};
   for (int k = 0; k < K; ++k) {
     grad[k] = load<N>(args.grad + own + k * N);
     if (args.total == nullptr) continue;
     grad[k] /= load<N>(args.total + own + k * N);
     mean[k] = load<N>(args.out + own + k * N);
   }
-  const int64_t begin = row_begin(args.topology, row);
-  const int64_t end = row_begin(args.topology, row + 1);
-  for_each_sum_block(begin, end, [&](int64_t first, int64_t last) {
-    Vector<A, N> sum_part[K] = {};
-    for (int64_t position = first; position < last; ++position) {
-      prefetch_ahead<K, N>(args, position, offset, args.v_src, args.v_src);
-      const int64_t source = node_at(args.topology, position) * args.width + offset;
-      const int64_t edge = edge_at(args.topology, position) * args.width + offset;
-      for (int k = 0; k < K; ++k) {
-        const Vector<A, N> gate = logistic<N, A>(load<N>(args.state + edge + k * N));
-        const Vector<A, N> value = load<N>(args.v_src + source + k * N);
-        Vector<A, N> gradient = grad[k] * (value - mean[k]) * (gate * (A(1) - gate));
-        if (args.grad_state != nullptr) gradient += load<N>(args.grad_state + edge + k * N);
-        store<N>(args.grad_edge + edge + k * N, gradient);
-        sum_part[k] += gradient;
-      }
+  sum_edges<K, N>(args, row, offset, args.v_src, args.v_src, sums, [&](int64_t source, int64_t edge, auto& part) {
+    for (int k = 0; k < K; ++k) {
+      const Vector<A, N> gate = logistic<N, A>(load<N>(args.state + edge + k * N));
+      const Vector<A, N> value = load<N>(args.v_src + source + k * N);
+      Vector<A, N> gradient = grad[k] * (value - mean[k]) * (gate * (A(1) - gate));
+      if (args.grad_state != nullptr) gradient += load<N>(args.grad_state + edge + k * N);
+      store<N>(args.grad_edge + edge + k * N, gradient);
+      part[0][k] += gradient;
     }
-    add_to(sum, sum_part);
   });
-  for (int k = 0; k < K; ++k) store<N>(args.grad_a + own + k * N, sum[k]);
+  for (int k = 0; k < K; ++k) store<N>(args.grad_a + own + k * N, sums[0][k]);
 }
 
 // Gradients to the sources, over the transposed graph.
 template <int K, int N, typename T>
 inline void src_tile(const GateRowsArgs<T>& args, int64_t row, int64_t offset) {
   using A = Accumulate<T>;
-  Vector<A, N> b_sum[K] = {}, v_sum[K] = {};
-  const int64_t begin = row_begin(args.topology, row);
-  const int64_t end = row_begin(args.topology, row + 1);
-  for_each_sum_block(begin, end, [&](int64_t first, int64_t last) {
-    Vector<A, N> v_sum_part[K] = {}, b_sum_part[K] = {};
-    for (int64_t position = first; position < last; ++position) {
-      prefetch_ahead<K, N>(args, position, offset, args.grad, args.grad);
-      const int64_t destination = node_at(args.topology, position) * args.width + offset;
-      const int64_t edge = edge_at(args.topology, position) * args.width + offset;
-      for (int k = 0; k < K; ++k) {
-        Vector<A, N> grad = load<N>(args.grad + destination + k * N);
-        if (args.total != nullptr) grad /= load<N>(args.total + destination + k * N);
-        v_sum_part[k] += logistic<N, A>(load<N>(args.state + edge + k * N)) * grad;
-        b_sum_part[k] += load<N>(args.grad_edge + edge + k * N);
-      }
+  Vector<A, N> sums[2][K] = {};
+  sum_edges<K, N>(args, row, offset, args.grad, args.grad, sums, [&](int64_t destination, int64_t edge, auto& part) {
+    for (int k = 0; k < K; ++k) {
+      Vector<A, N> grad = load<N>(args.grad + destination + k * N);
+      if (args.total != nullptr) grad /= load<N>(args.total + destination + k * N);
+      part[0][k] += load<N>(args.grad_edge + edge + k * N);
+      part[1][k] += logistic<N, A>(load<N>(args.state + edge + k * N)) * grad;
     }
-    add_to(v_sum, v_sum_part);
-    add_to(b_sum, b_sum_part);
   });
   const int64_t own = row * args.width + offset;
   for (int k = 0; k < K; ++k) {
-    store<N>(args.grad_b + own + k * N, b_sum[k]);
-    store<N>(args.grad_v + own + k * N, v_sum[k]);
+    store<N>(args.grad_b + own + k * N, sums[0][k]);
+    store<N>(args.grad_v + own + k * N, sums[1][k]);
   }
 }
 

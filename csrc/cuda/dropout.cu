@@ -78,12 +78,12 @@ std::tuple<Tensor, Tensor> dropout_epilogue_backward(const Tensor& grad_in, cons
     args.grad = read<T>(grad);
     // The bias sums what has not been rounded yet.
     const bool keeps = kRounds && width > 0;
-    const Tensor kept = torch::stable::new_empty(x, {keeps ? count : 1}, ScalarType::Float);
+    const Tensor kept = empty({keeps ? count : 1}, x, ScalarType::Float);
     GNNKIT_LAUNCH(epilogue_backward<T>, blocks_for_elements(count), kBlock, 0, device.stream(), args,
                   dropping_of(seed, count, p), keeps ? write<A>(kept) : nullptr);
     if (width == 0) return;
     if constexpr (kRounds) {
-      const Tensor sums = torch::stable::new_empty(x, {width}, ScalarType::Float);
+      const Tensor sums = empty({width}, x, ScalarType::Float);
       sum_columns(read<A>(kept), write<A>(sums), count / width, width, x, device.stream());
       grad_bias = torch::stable::to(sums, ScalarType::BFloat16);
     } else {

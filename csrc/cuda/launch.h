@@ -91,7 +91,7 @@ inline dim3 blocks_for_threads(int64_t threads) {
 
 // Memory that lives until the stream has used it: torch's allocator reuses it in stream order.
 inline Tensor scratch(int64_t bytes, const Tensor& like) {
-  return torch::stable::new_empty(like, {std::max<int64_t>(bytes, 1)}, ScalarType::Byte);
+  return empty({std::max<int64_t>(bytes, 1)}, like, ScalarType::Byte);
 }
 
 // Contiguous, and aligned as torch's own memory is: a slice that starts elsewhere is copied. How wide a load may be,

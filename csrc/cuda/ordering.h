@@ -46,9 +46,7 @@ Tensor gathered(const Tensor& values, const Tensor& order, Stream stream) {
   return out;
 }
 
-inline Tensor longs(int64_t count, const Tensor& like) {
-  return torch::stable::new_empty(like, {count}, ScalarType::Long);
-}
+inline Tensor longs(int64_t count, const Tensor& like) { return empty({count}, like, ScalarType::Long); }
 
 inline Tensor zero_longs(int64_t count, const Tensor& like) {
   Tensor zeros = longs(count, like);

@@ -71,7 +71,7 @@ Tensor segment_expand(const Tensor& src_in, const Tensor& ptr, const OptionalTen
 // One number per segment and feature, in the type of accumulation.
 Tensor statistic(const Segments& segments, const Tensor& like) {
   const int64_t count = std::max<int64_t>(segments.count * row_width(like), 1);
-  return torch::stable::new_empty(like, {count}, accumulate_type(like));
+  return empty({count}, like, accumulate_type(like));
 }
 
 Tensor segment_softmax(const Tensor& src_in, const Tensor& ptr, const OptionalTensor& perm) {

@@ -12,7 +12,7 @@ template <typename I, typename Place, typename Key>
 Grouping group(const Tensor& index, int64_t limit, int64_t width, bool drops, ScalarType place, Stream stream) {
   const int64_t count = index.numel();
   const int64_t groups = limit * width;
-  Grouping made{torch::stable::new_empty(index, {groups + 1}, place), torch::stable::new_empty(index, {count}, place)};
+  Grouping made{empty({groups + 1}, index, place), empty({count}, index, place)};
   const int64_t bytes = count * static_cast<int64_t>(sizeof(Key));
   const Tensor keys = scratch(bytes, index), positions = scratch(bytes, index), sorted = scratch(bytes, index);
   if (count > 0)

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from gnnkit.errors import ShapeError
-from gnnkit.ops._checks import check_float, check_reduce, check_same_device, check_segments
+from gnnkit.errors import IndexRangeError, ShapeError
+from gnnkit.ops._checks import check_float, check_reduce, check_same_device, check_segments, values_readable
 from gnnkit.ops._library import define
 from gnnkit.ops.pick import pick_scatter
 
@@ -51,8 +51,16 @@ def wide_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def segment_of_row(ptr: Tensor, num_rows: int) -> Tensor:
-    """Segment of each row, ``[num_rows]``, int64."""
-    return torch.repeat_interleave(ptr.diff().long(), output_size=num_rows)
+    """Segment of each row, ``[num_rows]``, int64.
+
+    Raises:
+        IndexRangeError: Where boundaries can be read, and are not those of ``num_rows`` rows: torch would write past
+            the end of what it allocates.
+    """
+    count = ptr.diff().long()
+    if values_readable(ptr) and (int(count.sum()) != num_rows or bool((count < 0).any())):
+        raise IndexRangeError(f"boundaries must not decrease and must hold {num_rows} rows, got {ptr.tolist()[:8]} ...")
+    return torch.repeat_interleave(count, output_size=num_rows)
 
 
 def in_positions(rows: Tensor, perm: Tensor | None) -> Tensor:

@@ -11,7 +11,14 @@ from gnnkit.ops._checks import check_float, check_graphs, check_reduce, check_sa
 from gnnkit.ops._library import define
 from gnnkit.ops.edges import check_rows
 from gnnkit.ops.pick import pick_gather, pick_scatter
-from gnnkit.ops.segment import extremum_reference, from_positions, in_positions, sum_reference, wide_dtype
+from gnnkit.ops.segment import (
+    extremum_reference,
+    from_positions,
+    in_positions,
+    segment_of_row,
+    sum_reference,
+    wide_dtype,
+)
 
 if TYPE_CHECKING:
     from gnnkit.graph import Graph
@@ -147,7 +154,7 @@ def extremum_spmm_reference(rowptr, col, edge_id, weight, x, largest: bool) -> t
 def sddmm_reference(rowptr, col, edge_id, t_rowptr, t_col, t_edge_id, a_dst, b_src, per_head: bool) -> Tensor:
     """Gather both ends, multiply, sum."""
     wide = wide_dtype(a_dst.dtype)
-    dst = torch.repeat_interleave(rowptr.diff().long(), output_size=col.size(0))
+    dst = segment_of_row(rowptr, col.size(0))
     by_position = (a_dst.index_select(0, dst).to(wide) * b_src.index_select(0, col).to(wide)).sum(-1).to(a_dst.dtype)
     return from_positions(by_position, edge_id)
 
@@ -168,7 +175,7 @@ def _sddmm_fake(rowptr, col, edge_id, t_rowptr, t_col, t_edge_id, a_dst, b_src, 
 def _turn(rowptr: Tensor, col: Tensor, edge_id: Tensor | None, num_src: int) -> tuple[Tensor, Tensor, Tensor]:
     """The transposed topology, for the gradient of a call that was not given it."""
     t_rowptr, perm = torch.ops.gnnkit.sort_index(col, num_src)
-    dst = torch.repeat_interleave(rowptr.diff(), output_size=col.size(0)).to(col.dtype)
+    dst = segment_of_row(rowptr, col.size(0)).to(col.dtype)
     return t_rowptr, dst.index_select(0, perm), perm if edge_id is None else edge_id.index_select(0, perm)
 
 

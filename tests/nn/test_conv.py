@@ -193,6 +193,16 @@ def test_gcn_gradient_is_finite_where_no_weight_arrives():
     assert bool(weight.grad.isfinite().all())
 
 
+def test_gcn_counts_degrees_that_bfloat16_cannot():
+    """A hub of 299 edges with its loop: bfloat16 holds 298 or 300."""
+    star = Graph.from_edge_index(torch.stack([torch.arange(1, 299), torch.zeros(298, dtype=torch.int64)]), 299)
+    conv = nn.GCNConv(1, 1, bias=False).to(torch.bfloat16)
+    torch.nn.init.ones_(conv.lin.weight)
+    only_hub = torch.zeros(299, 1, dtype=torch.bfloat16)
+    only_hub[0] = 4096
+    assert conv(only_hub, star)[0].item() == torch.tensor(4096 / 299).to(torch.bfloat16).item()
+
+
 def test_gcn_normalises_once_per_graph(monkeypatch: pytest.MonkeyPatch):
     from gnnkit.nn.conv import gcn
 

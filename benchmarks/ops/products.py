@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from benchmarks.ops import reference
-from benchmarks.ops.entry import FORWARD, Call, Leaves, OpBenchmark, Pass, Peer, backward
+from benchmarks.ops.entry import CANCELLING_SUM, FORWARD, Call, Leaves, OpBenchmark, Pass, Peer, backward
 from benchmarks.ops.workload import Data, curve, kinds, widths
 from gnnkit import ops
 
@@ -153,6 +153,7 @@ def spmm(name: str, title: str, calls: SpmmCalls, *, main: tuple[Pass, ...], mor
         main=main,
         more=more,
         workloads=NODES,
+        tolerance=CANCELLING_SUM if calls.weighted else OpBenchmark.tolerance,
     )
 
 

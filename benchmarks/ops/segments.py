@@ -8,7 +8,7 @@ from torch import Tensor
 from torch_geometric import utils as pyg_utils
 
 from benchmarks.ops import reference
-from benchmarks.ops.entry import FORWARD, Call, Leaves, OpBenchmark, Peer, forward_and_backward
+from benchmarks.ops.entry import CANCELLING_SUM, FORWARD, Call, Leaves, OpBenchmark, Peer, forward_and_backward
 from benchmarks.ops.workload import Data, curve, kinds, widths
 from gnnkit import ops
 
@@ -59,6 +59,7 @@ def segment_reduce(reduce: str) -> OpBenchmark:
         main=(FORWARD,),
         more=(forward_and_backward("src"),),
         workloads=ROWS,
+        tolerance=CANCELLING_SUM if reduce == "sum" else OpBenchmark.tolerance,
     )
 
 

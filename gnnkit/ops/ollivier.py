@@ -5,7 +5,9 @@ order, ``ends`` ``[2, M]`` are edges of it. The walk of an end stays where it is
 goes to a neighbour. Masses are counted in units, of which a walk has ``of * lcm(d_u, d_v)``: all of them are whole.
 """
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,56 +16,77 @@ from torch import Tensor
 from gnnkit.ops._library import define
 
 
-def _local_problems(
-    rowptr: Tensor, col: Tensor, ends: Tensor, stays: Tensor, of: Tensor
-) -> Iterator[tuple[Any, Any, Any, Any, Any, int]]:
-    """Of each edge: all nodes that either walk can reach, the masses there, their distances, and the units."""
+@dataclass(frozen=True)
+class LocalProblem:
+    """The transport of one edge.
+
+    Attributes:
+        nodes: All nodes that either walk can go to, in ascending order, ``n`` of them.
+        has: Units of mass of the walk of the first end, int ``[n]``.
+        wants: The same for the second end.
+        distance: Edges between two of the nodes, 0 to 3, ``[n, n]``.
+        units: Units that each walk has in all.
+    """
+
+    nodes: list[int]
+    has: Any
+    wants: Any
+    distance: Any
+    units: int
+
+
+def local_problem(neighbours: list[set[int]], u: int, v: int, stays: int, of: int) -> LocalProblem:
+    """The transport between the walks of two adjacent nodes."""
     import numpy as np
 
-    neighbours = [set(part.tolist()) for part in torch.tensor_split(col, rowptr[1:-1])] if rowptr.numel() > 1 else []
-    for edge, (u, v) in enumerate(ends.T.tolist()):
-        common = int(np.lcm(len(neighbours[u]), len(neighbours[v])))
-        part, whole = int(stays[edge]), int(of[edge])
-        nodes = sorted(neighbours[u] | neighbours[v])
-        masses = []
-        for end in (u, v):
-            moving = (whole - part) * common // len(neighbours[end])
-            masses.append(
-                np.array([part * common * (node == end) + moving * (node in neighbours[end]) for node in nodes])
-            )
-        distance = np.full((len(nodes), len(nodes)), 3)
-        for i, a in enumerate(nodes):
-            for j, b in enumerate(nodes):
-                if a == b:
-                    distance[i, j] = 0
-                elif b in neighbours[a]:
-                    distance[i, j] = 1
-                elif neighbours[a] & neighbours[b]:
-                    distance[i, j] = 2
-        yield nodes, masses[0], masses[1], distance, edge, whole * common
+    common = math.lcm(len(neighbours[u]), len(neighbours[v]))
+    nodes = sorted(neighbours[u] | neighbours[v])
+
+    def masses(end: int) -> Any:
+        moving = (of - stays) * (common // len(neighbours[end]))
+        return np.array([stays * common * (node == end) + moving * (node in neighbours[end]) for node in nodes])
+
+    def distance(a: int, b: int) -> int:
+        if a == b or b in neighbours[a]:
+            return int(a != b)
+        return 2 if neighbours[a] & neighbours[b] else 3
+
+    table = np.array([[distance(a, b) for b in nodes] for a in nodes])
+    return LocalProblem(nodes, masses(u), masses(v), table, of * common)
 
 
-def _linear_program(has: Any, wants: Any, distance: Any) -> tuple[Any, Any]:
-    """A cheapest plan ``[P, Q]`` between masses, as shares of the whole, and its cost."""
+def linear_program(has: Any, wants: Any, cost: Any, *, at_cost: tuple[Any, float] | None = None) -> tuple[Any, float]:
+    """A cheapest plan ``[P, Q]`` between masses, as shares of the whole, and its cost.
+
+    ``at_cost``: another table of costs, and the most that the plan may cost by it.
+    """
     import numpy as np
     from scipy.optimize import linprog
     from scipy.sparse import eye_array, kron, vstack
 
-    rows, columns = distance.shape
+    rows, columns = cost.shape
     sums = vstack([kron(eye_array(rows), np.ones((1, columns))), kron(np.ones((1, rows)), eye_array(columns))])
-    whole = has.sum()
-    found = linprog(distance.ravel(), A_eq=sums.tocsr(), b_eq=np.concatenate([has, wants]) / whole, method="highs")
+    bound = {} if at_cost is None else {"A_ub": at_cost[0].reshape(1, -1), "b_ub": [at_cost[1]]}
+    masses = np.concatenate([has / has.sum(), wants / wants.sum()])
+    found = linprog(cost.ravel(), A_eq=sums.tocsr(), b_eq=masses, method="highs", **bound)
     if found.x is None:
         raise RuntimeError(f"the linear program of an edge was not solved: {found.message}")
-    return found.x.reshape(rows, columns), found.fun
+    return found.x.reshape(rows, columns), float(found.fun)
+
+
+def _local_problems(rowptr: Tensor, col: Tensor, ends: Tensor, stays: Tensor, of: Tensor) -> Iterator[LocalProblem]:
+    neighbours = [set(part.tolist()) for part in torch.tensor_split(col.cpu(), rowptr.cpu()[1:-1])]
+    for edge, (u, v) in enumerate(ends.T.tolist()):
+        yield local_problem(neighbours, u, v, int(stays[edge]), int(of[edge]))
 
 
 def reference(rowptr: Tensor, col: Tensor, ends: Tensor, stays: Tensor, of: Tensor) -> tuple[Tensor, Tensor]:
     """A linear program per edge, whose cost is a whole number of units."""
     costs, all_units = [], []
-    for _, has, wants, distance, _, units in _local_problems(rowptr, col, ends, stays, of):
-        costs.append(round(_linear_program(has, wants, distance)[1] * units))
-        all_units.append(units)
+    for problem in _local_problems(rowptr, col, ends, stays, of):
+        cost = linear_program(problem.has, problem.wants, problem.distance)[1]
+        costs.append(round(cost * problem.units))
+        all_units.append(problem.units)
     cost, units = (torch.tensor(values, dtype=torch.int64, device=ends.device) for values in (costs, all_units))
     return cost, units
 
@@ -75,13 +98,13 @@ def plan_reference(
     import numpy as np
 
     entries = []
-    for nodes, has, wants, distance, edge, units in _local_problems(rowptr, col, ends, stays, of):
-        stay = np.minimum(has, wants)
+    for edge, problem in enumerate(_local_problems(rowptr, col, ends, stays, of)):
+        nodes, stay = problem.nodes, np.minimum(problem.has, problem.wants)
         entries += [(edge, node, node, int(mass)) for node, mass in zip(nodes, stay, strict=True) if mass]
-        has, wants = has - stay, wants - stay
+        has, wants = problem.has - stay, problem.wants - stay
         if has.sum() == 0:
             continue
-        share, _ = _linear_program(has, wants, distance)
+        share, _ = linear_program(has, wants, problem.distance)
         mass = np.rint(share * has.sum()).astype(np.int64)
         entries += [(edge, nodes[p], nodes[q], int(mass[p, q])) for p, q in zip(*mass.nonzero(), strict=True)]
     table = torch.tensor(entries, dtype=torch.int64, device=ends.device).reshape(-1, 4)

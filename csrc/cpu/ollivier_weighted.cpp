@@ -33,6 +33,7 @@ struct WalkInput {
     walks.length = read<double>(length);
     walks.share = read<double>(share);
     check_values();
+    find_distances();
   }
 
   int64_t edges() const { return ends.size(1); }
@@ -52,6 +53,24 @@ struct WalkInput {
   }
 
  private:
+  // A table of all distances, where it takes no more memory than the edges, or hardly any, saves all further searches.
+  void find_distances() {
+    constexpr int64_t kSmallTable = 1 << 16;
+    constexpr int64_t kNumbersPerEntry = 8;
+    const int64_t nodes = walks.graph.num_nodes;
+    const int64_t most = std::max(kSmallTable, kNumbersPerEntry * graph.entries());
+    if (nodes == 0 || nodes > most / nodes) return;
+    distances_.resize(static_cast<size_t>(nodes * nodes));
+    parallel_over_rows(walks.graph.rowptr, nodes, nodes, [&](int64_t begin, int64_t end) {
+      WalkPair search;
+      for (int64_t node = begin; node < end; ++node)
+        search.distances_from(walks, node, distances_.data() + node * nodes);
+    });
+    walks.distances = distances_.data();
+  }
+
+  std::vector<double> distances_;
+
   void check_values() const {
     bool valid = true;
     for (int64_t p = 0; p < graph.entries(); ++p)

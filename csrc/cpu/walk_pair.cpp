@@ -45,6 +45,11 @@ void WalkPair::read(const WalkGraph& walks, int64_t u, int64_t v, double stays, 
     if (has > common) sources.add(node, has - common, node == u ? 0 : from_u);
     if (wants > common) targets.add(node, wants - common, node == v ? 0 : from_v);
   }
+  if (walks.distances != nullptr) {
+    look_up(walks);
+    between = walks.distances[u * graph.num_nodes + v];
+    return;
+  }
   measure(walks, edge_length);
   between = edge_length;
   search(walks, u, edge_length, [&](int64_t node, double far, bool is_settled) {
@@ -52,24 +57,24 @@ void WalkPair::read(const WalkGraph& walks, int64_t u, int64_t v, double stays, 
   });
 }
 
-// Every shortest way has an edge between a node that is at most half of its length from one end and one that is at most
-// half of it from the other. So two searches of half the radius meet there, which see far fewer nodes than one.
+// No way is longer than the one by the edge, of length a + w + b from a node that is a from one end to a node that is b
+// from the other. A search up to a + w / 2 from the former and one up to b + w / 2 from the latter therefore meet: on a
+// shortest way, the first node that the one search does not settle is settled by the other. They see far fewer nodes
+// than one search for the whole way.
 void WalkPair::measure(const WalkGraph& walks, double edge_length) {
   distance.resize(sources.node.size() * targets.node.size());
-  double radius = 0;
   for (int64_t source = 0; source < sources.size(); ++source) {
     for (int64_t target = 0; target < targets.size(); ++target) {
       const bool same = sources.node[source] == targets.node[target];
-      const double by_edge = same ? 0 : sources.to_end[source] + edge_length + targets.to_end[target];
-      distance[source * targets.size() + target] = by_edge;
-      radius = std::max(radius, by_edge);
+      const double by_edge = sources.to_end[source] + edge_length + targets.to_end[target];
+      distance[source * targets.size() + target] = same ? 0 : by_edge;
     }
   }
-  radius *= 0.5 * (1 + 1e-9);
+  const auto radius = [&](double to_end) { return (to_end + 0.5 * edge_length) * (1 + 1e-9); };
   common_at_.reset(walks.graph.num_nodes);
   for (std::vector<Label>& near : near_targets_) near.clear();
   for (int64_t target = 0; target < targets.size(); ++target) {
-    search(walks, targets.node[target], radius, [&](int64_t node, double far, bool is_settled) {
+    search(walks, targets.node[target], radius(targets.to_end[target]), [&](int64_t node, double far, bool is_settled) {
       if (!is_settled) return;
       if (common_at_.find(node) < 0) common_at_.add(node);
       if (near_targets_.size() < static_cast<size_t>(common_at_.size())) near_targets_.emplace_back();
@@ -78,12 +83,25 @@ void WalkPair::measure(const WalkGraph& walks, double edge_length) {
   }
   for (int64_t source = 0; source < sources.size(); ++source) {
     double* row = distance.data() + source * targets.size();
-    search(walks, sources.node[source], radius, [&](int64_t node, double far, bool) {
+    search(walks, sources.node[source], radius(sources.to_end[source]), [&](int64_t node, double far, bool) {
       const int64_t place = common_at_.find(node);
       if (place < 0) return;
       for (const Label& label : near_targets_[place]) row[label.node] = std::min(row[label.node], far + label.distance);
     });
   }
+}
+
+void WalkPair::look_up(const WalkGraph& walks) {
+  distance.clear();
+  for (const int64_t source : sources.node)
+    for (const int64_t target : targets.node)
+      distance.push_back(walks.distances[source * walks.graph.num_nodes + target]);
+}
+
+void WalkPair::distances_from(const WalkGraph& walks, int64_t start, double* row) {
+  std::fill(row, row + walks.graph.num_nodes, std::numeric_limits<double>::infinity());
+  search(walks, start, std::numeric_limits<double>::infinity(),
+         [&](int64_t node, double far, bool) { row[node] = far; });
 }
 
 // Calls visit(node, distance, is_settled) for the nodes up to `radius` away, and for those one edge further with the

@@ -12,6 +12,7 @@ struct WalkGraph {
   Neighbours graph;
   const double* length;
   const double* share;
+  const double* distances;  // between all nodes, [N * N]; null: they are searched for where they are needed
 };
 
 // Mass that is carried between two nodes, as a share of the whole.
@@ -43,6 +44,9 @@ class WalkPair {
   // and is taken out, if asked to.
   void read(const WalkGraph& walks, int64_t u, int64_t v, double stays, bool take_out_common);
 
+  // Writes how far all nodes are from one, infinity where there is no way.
+  void distances_from(const WalkGraph& walks, int64_t start, double* row);
+
  private:
   struct Label {
     int64_t node;
@@ -50,6 +54,7 @@ class WalkPair {
   };
 
   void measure(const WalkGraph& walks, double edge_length);
+  void look_up(const WalkGraph& walks);
   template <typename Visit>
   void search(const WalkGraph& walks, int64_t start, double radius, const Visit& visit);
 

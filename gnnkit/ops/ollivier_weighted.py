@@ -14,6 +14,8 @@ from torch import Tensor
 from gnnkit.ops._library import define
 from gnnkit.ops.ollivier import linear_program
 
+_SMALLEST = 2.0**-51
+
 
 def _local_problems(
     rowptr: Tensor, col: Tensor, length: Tensor, share: Tensor, ends: Tensor, stays: Tensor
@@ -32,6 +34,7 @@ def _local_problems(
             begin, stop = int(rowptr[end]), int(rowptr[end + 1])
             mass[arrays[2][begin:stop]] = (1 - float(stays[edge])) * shares.data[begin:stop]
             mass[end] += float(stays[edge])
+            mass[mass < _SMALLEST] = 0
         yield has, wants, dijkstra(lengths, directed=False, indices=np.unique([*has.nonzero()[0], u])), (u, v)
 
 
@@ -53,7 +56,10 @@ def _solve(
 def reference(
     rowptr: Tensor, col: Tensor, length: Tensor, share: Tensor, ends: Tensor, stays: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """A linear program per edge over Dijkstra's distances; and the distance of the ends."""
+    """A linear program per edge over Dijkstra's distances; and the distance of the ends.
+
+    Masses below the solver's tolerances may end up anywhere: costs are right to about 1e-9 of the longest distance.
+    """
     return _solve(rowptr, col, length, share, ends, stays, lambda *problem: linear_program(*problem)[1])
 
 

@@ -1,0 +1,16 @@
+"""Numbers about a graph: curvatures, resistances, spectra."""
+
+from gnnkit.geometry.jost_liu import jost_liu_bounds
+from gnnkit.geometry.node_curvature import node_curvature
+from gnnkit.geometry.ollivier import TransportPlan, lin_lu_yau, ollivier_ricci, ollivier_ricci_plan
+from gnnkit.geometry.ricci_flow import ricci_flow
+
+__all__ = [
+    "TransportPlan",
+    "jost_liu_bounds",
+    "lin_lu_yau",
+    "node_curvature",
+    "ollivier_ricci",
+    "ollivier_ricci_plan",
+    "ricci_flow",
+]

@@ -1,5 +1,7 @@
 """Balanced Forman curvature of every edge; see :mod:`gnnkit.geometry.balanced_forman`."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,7 @@ from gnnkit.ops._library import define
 def neighbour_sets(rowptr: Tensor, col: Tensor) -> list[set[int]]:
     """The neighbours of each node."""
     boundaries, neighbours = rowptr.tolist(), col.tolist()
-    return [set(neighbours[begin:end]) for begin, end in zip(boundaries[:-1], boundaries[1:], strict=True)]
+    return [set(neighbours[begin:end]) for begin, end in pairwise(boundaries)]
 
 
 def curvature_of_edge(neighbours: list[set[int]], i: int, j: int) -> float:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gnnkit.errors import DataError, IndexRangeError, ShapeError
 from gnnkit.geometry import balanced_forman
-from tests.geometry.undirected import edge_index_of, lin_lu_yau, random_graph, values_by_edge
+from tests.geometry.undirected import edge_index_of, lin_lu_yau, matrix_of, random_graph, values_by_edge
 
 seeds = st.integers(0, 2**20)
 few = settings(max_examples=25, deadline=None, derandomize=True, database=None)
@@ -81,14 +81,14 @@ def test_published_kernels_are_not_followed():
     assert set(curvature_by_edge(nx.complete_graph(5)).values()) == {1.25}
     assert list(curvature_by_edge(nx.dodecahedral_graph()).values()) == pytest.approx([-2 / 3] * 30)
     sparse = nx.gnm_random_graph(30, 60, seed=0)
-    a = nx.to_numpy_array(sparse, dtype=np.int64)
+    a = matrix_of(sparse)
     assert curvature_by_edge(sparse) == {(u, v): by_definition(a, u, v) for u, v in sparse.edges()}
 
 
 @pytest.mark.parametrize("seed", range(60))
 def test_equals_the_definition(seed):
     graph = random_graph(seed)
-    a = nx.to_numpy_array(graph, dtype=np.int64)
+    a = matrix_of(graph)
     assert curvature_by_edge(graph) == {(u, v): by_definition(a, u, v) for u, v in graph.edges()}
 
 
@@ -96,7 +96,7 @@ def test_hubs_equal_the_definition():
     """Neighbours of so high degree are looked up from the other side."""
     graph = nx.star_graph(60)
     graph.add_edges_from([(1, 61), (61, 62), (62, 2), (3, 63), (63, 64), (64, 0), (4, 61), (5, 6), (61, 63)])
-    a = nx.to_numpy_array(graph, nodelist=range(65), dtype=np.int64)
+    a = matrix_of(graph)
     assert curvature_by_edge(graph) == {(u, v): by_definition(a, u, v) for u, v in curvature_by_edge(graph)}
 
 

@@ -20,6 +20,11 @@ def edge_index_of(graph: Any) -> tuple[Tensor, int]:
     return edges[:, torch.from_numpy(order)], len(number)
 
 
+def matrix_of(graph: Any) -> np.ndarray:
+    """The adjacency matrix; rows are the nodes in ascending order (NetworkX would take them as they were inserted)."""
+    return nx.to_numpy_array(graph, nodelist=sorted(graph), dtype=np.int64)
+
+
 def data_of(graph: Any) -> Any:
     edge_index, num_nodes = edge_index_of(graph)
     return Data(edge_index=edge_index, num_nodes=num_nodes)

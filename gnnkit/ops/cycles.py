@@ -1,5 +1,7 @@
 """Triangles and 4-cycles through every edge of an undirected graph; see :mod:`gnnkit.geometry.forman`."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -23,8 +25,8 @@ def reference(rowptr: Tensor, col: Tensor, length: int) -> Tensor:
     if length == 3:
         count = adjacency[u].multiply(adjacency[v]).sum(axis=1)
     else:
-        walks = (adjacency @ adjacency)[u].multiply(adjacency[v]).sum(axis=1)
-        count = walks - degree[u] - degree[v] + 1
+        two_steps: Any = adjacency @ adjacency
+        count = two_steps[u].multiply(adjacency[v]).sum(axis=1) - degree[u] - degree[v] + 1
     return torch.from_numpy(np.asarray(count, dtype=np.int64)).to(col.device)
 
 

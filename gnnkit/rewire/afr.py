@@ -1,5 +1,7 @@
 """Rewiring by augmented Forman curvature."""
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -65,23 +67,23 @@ class AFR(Rewiring):
     def rewire(self, graph: SimpleGraph, generator: torch.Generator) -> Change:
         """Finds the edges to support and to remove."""
         curvature = augmented_forman_of_edges(graph, self.cycles)
-        bounds = curvature_bounds(curvature) if self.add is None or self.remove is None else None
+        bounds = curvature_bounds(curvature) if self.add is None or self.remove is None else (-math.inf, math.inf)
         # Edges are in lexicographic order, and sorting is stable.
         lowest, highest = curvature.argsort(stable=True), (-curvature).argsort(stable=True)
         if self.add is not None:
             lowest = lowest[: edge_count("add", self.add, graph.num_edges)]
         else:
-            lowest = lowest[curvature[lowest] < bounds[0]] if bounds else lowest[:0]
+            lowest = lowest[curvature[lowest] < bounds[0]]
         if self.remove is not None:
             highest = highest[: edge_count("remove", self.remove, graph.num_edges)]
         else:
-            highest = highest[curvature[highest] > bounds[1]] if bounds else highest[:0]
+            highest = highest[curvature[highest] > bounds[1]]
         added = torch.ops.gnnkit.supporting_edges(graph.rowptr, graph.col, graph.ends[:, lowest])
         return Change(added=added, removed=highest)
 
 
-def curvature_bounds(curvature: Tensor) -> tuple[float, float] | None:
-    """The lower and the upper threshold; None where there are no two different values.
+def curvature_bounds(curvature: Tensor) -> tuple[float, float]:
+    """The lower and the upper threshold; infinite, with nothing beyond, where there are no two different values.
 
     The fit starts with the values up to their mean and those above it, and takes them in ascending order: it does not
     depend on how nodes and edges are numbered.
@@ -90,7 +92,7 @@ def curvature_bounds(curvature: Tensor) -> tuple[float, float] | None:
 
     values = curvature.sort().values.numpy()
     if values.size == 0 or values[0] == values[-1]:
-        return None
+        return -math.inf, math.inf
     smallest_variance = 1e-6
     parts = [values[values <= values.mean()], values[values > values.mean()]]
     mixture = GaussianMixture(

@@ -1,6 +1,7 @@
 """Rewiring by augmented Forman curvature."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,7 +96,7 @@ def curvature_bounds(curvature: Tensor) -> tuple[float, float]:
         return -math.inf, math.inf
     smallest_variance = 1e-6
     parts = [values[values <= values.mean()], values[values > values.mean()]]
-    mixture = GaussianMixture(
+    mixture: Any = GaussianMixture(
         n_components=2,
         max_iter=1000,
         reg_covar=smallest_variance,

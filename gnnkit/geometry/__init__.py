@@ -1,5 +1,7 @@
 """Numbers about a graph: curvatures, resistances, spectra."""
 
+from gnnkit.geometry.balanced_forman import balanced_forman
+from gnnkit.geometry.forman import augmented_forman, forman
 from gnnkit.geometry.jost_liu import jost_liu_bounds
 from gnnkit.geometry.node_curvature import node_curvature
 from gnnkit.geometry.ollivier import TransportPlan, lin_lu_yau, ollivier_ricci, ollivier_ricci_plan
@@ -7,6 +9,9 @@ from gnnkit.geometry.ricci_flow import ricci_flow
 
 __all__ = [
     "TransportPlan",
+    "augmented_forman",
+    "balanced_forman",
+    "forman",
     "jost_liu_bounds",
     "lin_lu_yau",
     "node_curvature",

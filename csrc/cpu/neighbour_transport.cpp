@@ -1,5 +1,7 @@
 #include "cpu/neighbour_transport.h"
 
+#include "cpu/simple_rows.h"
+
 namespace gnnkit {
 
 namespace {
@@ -21,6 +23,18 @@ bool have_common_neighbour(const Neighbours& graph, int64_t a, int64_t b) {
 }
 
 }  // namespace
+
+EdgesInput::EdgesInput(const Tensor& rowptr_in, const Tensor& col_in, const Tensor& ends_in)
+    : rowptr(dense(rowptr_in)), col(dense(col_in)), ends(dense(ends_in)) {
+  STD_TORCH_CHECK(ends.dim() == 2 && ends.size(0) == 2 && ends.scalar_type() == ScalarType::Long,
+                  "the edges must be [2, M] of int64");
+  const SimpleRows rows = checked_simple_rows(rowptr, col);
+  graph = {rows.rowptr, rows.col, rows.nodes};
+  check_range(read<int64_t>(ends), 2 * edges(), graph.num_nodes);
+  bool joined = true;
+  for (int64_t e = 0; e < edges(); ++e) joined &= graph.has(u(e), v(e));
+  STD_TORCH_CHECK(joined, "the ends of each edge must be neighbours in the graph");
+}
 
 void NeighbourTransport::Side::clear() {
   node.clear();
@@ -186,6 +200,20 @@ void NeighbourTransport::raise_potentials() {
 }
 
 int64_t NeighbourTransport::cost(const Neighbours& graph, int64_t u, int64_t v, Laziness laziness) {
+  if (graph.degree(u) == 1) return cost_at_leaf(graph.degree(v), laziness);
+  if (graph.degree(v) == 1) return cost_at_leaf(graph.degree(u), laziness);
+  return solve(graph, u, v, laziness);
+}
+
+// All ways lead through the leaf's only neighbour: what goes to or from the leaf takes one step there, and what goes to
+// each of the others one step on from there.
+int64_t NeighbourTransport::cost_at_leaf(int64_t degree, Laziness laziness) {
+  const int64_t moves = laziness.of - laziness.stays;
+  return std::abs(laziness.stays * degree - moves) + (degree - 1) * moves;
+}
+
+// Leaves the masses and potentials of a cheapest transport, and its flow between adjacent nodes.
+int64_t NeighbourTransport::solve(const Neighbours& graph, int64_t u, int64_t v, Laziness laziness) {
   set_masses(graph, u, v, laziness);
   int64_t left = std::accumulate(sources_.mass.begin(), sources_.mass.end(), int64_t{0});
   pairs_.clear();
@@ -205,7 +233,7 @@ int64_t NeighbourTransport::cost(const Neighbours& graph, int64_t u, int64_t v, 
 
 void NeighbourTransport::plan(const Neighbours& graph, int64_t u, int64_t v, Laziness laziness,
                               std::vector<Shipment>& out) {
-  cost(graph, u, v, laziness);
+  solve(graph, u, v, laziness);
   build_network(graph);
   const int64_t first_middle = sources_.size() + targets_.size();
   send();
@@ -249,7 +277,7 @@ bool NeighbourTransport::is_tight(const Neighbours& graph, int64_t source, int64
 // No pair can do better than the smaller of its two masses times its distance: pairs are tried from the largest such
 // bound on, until one reaches a bound that no other exceeds.
 Shipment NeighbourTransport::widest(const Neighbours& graph, int64_t u, int64_t v, Laziness laziness) {
-  cost(graph, u, v, laziness);
+  solve(graph, u, v, laziness);
   build_network(graph);
   send();
   const auto bound_of = [&](int64_t source, int64_t target) {

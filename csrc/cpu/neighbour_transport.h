@@ -1,6 +1,7 @@
 // Cheapest transport between the lazy random walks of the two ends of an edge, in whole numbers.
 #pragma once
 
+#include <cstdlib>
 #include <numeric>
 
 #include "cpu/flow_network.h"
@@ -10,9 +11,9 @@ namespace gnnkit {
 
 // An undirected graph; neighbours in ascending order.
 struct Neighbours {
-  const int64_t* rowptr;
-  const int64_t* col;
-  int64_t num_nodes;
+  const int64_t* rowptr = nullptr;
+  const int64_t* col = nullptr;
+  int64_t num_nodes = 0;
 
   int64_t degree(int64_t node) const { return rowptr[node + 1] - rowptr[node]; }
   const int64_t* begin(int64_t node) const { return col + rowptr[node]; }
@@ -95,6 +96,8 @@ class NeighbourTransport {
 
   int64_t target_node(int64_t target) const { return sources_.size() + target; }
 
+  static int64_t cost_at_leaf(int64_t degree, Laziness laziness);
+  int64_t solve(const Neighbours& graph, int64_t u, int64_t v, Laziness laziness);
   void set_masses(const Neighbours& graph, int64_t u, int64_t v, Laziness laziness);
   void find_adjacent_pairs(const Neighbours& graph);
   void build_network(const Neighbours& graph);
@@ -116,7 +119,16 @@ class NeighbourTransport {
   std::vector<Shipment> into_, out_of_;
 };
 
-// Checks the graph and the edges of an operator on whole-numbered transport, and gives the graph as kernels read it.
-Neighbours checked_neighbours(const SparseInput& graph, const Tensor& ends);
+// A graph and some of its edges as an operator is given them; checked, so that kernels need not.
+struct EdgesInput {
+  Tensor rowptr, col, ends;
+  Neighbours graph;
+
+  EdgesInput(const Tensor& rowptr_in, const Tensor& col_in, const Tensor& ends_in);
+
+  int64_t edges() const { return ends.size(1); }
+  int64_t u(int64_t edge) const { return read<int64_t>(ends)[edge]; }
+  int64_t v(int64_t edge) const { return read<int64_t>(ends)[edges() + edge]; }
+};
 
 }  // namespace gnnkit

@@ -11,42 +11,32 @@ namespace {
 // Masses are rounded to whole numbers of this many parts of the whole, far below what a float64 cost resolves.
 constexpr double kParts = static_cast<double>(int64_t{1} << 50);
 
-struct WalkInput {
-  SparseInput graph;
-  Tensor length, share, ends, stays;
+struct WalkInput : EdgesInput {
+  Tensor length, share, stays;
   WalkGraph walks{};
 
   WalkInput(const Tensor& rowptr, const Tensor& col, const Tensor& length_in, const Tensor& share_in,
-            const Tensor& ends_in, const Tensor& stays_in)
-      : graph(rowptr, col, std::nullopt, std::nullopt),
-        length(dense(length_in)),
-        share(dense(share_in)),
-        ends(dense(ends_in)),
-        stays(dense(stays_in)) {
-    walks.graph = checked_neighbours(graph, ends);
+            const Tensor& ends, const Tensor& stays_in)
+      : EdgesInput(rowptr, col, ends), length(dense(length_in)), share(dense(share_in)), stays(dense(stays_in)) {
     for (const Tensor* values : {&length, &share})
-      STD_TORCH_CHECK(
-          values->dim() == 1 && values->size(0) == graph.entries() && values->scalar_type() == ScalarType::Double,
-          "lengths and shares must be one float64 number per position of col");
+      STD_TORCH_CHECK(values->dim() == 1 && values->size(0) == entries() && values->scalar_type() == ScalarType::Double,
+                      "lengths and shares must be one float64 number per position of col");
     STD_TORCH_CHECK(stays.dim() == 1 && stays.size(0) == edges() && stays.scalar_type() == ScalarType::Double,
                     "the share that stays must be one float64 number per edge");
-    walks.length = read<double>(length);
-    walks.share = read<double>(share);
+    walks = {graph, read<double>(length), read<double>(share), nullptr};
     check_values();
     find_distances();
   }
 
-  int64_t edges() const { return ends.size(1); }
-  int64_t u(int64_t edge) const { return read<int64_t>(ends)[edge]; }
-  int64_t v(int64_t edge) const { return read<int64_t>(ends)[edges() + edge]; }
+  int64_t entries() const { return col.size(0); }
   double stays_at(int64_t edge) const { return read<double>(stays)[edge]; }
 
   // The searches of all nodes of both walks, each of about their neighbours' size, before each edge.
   std::vector<int64_t> steps_before() const {
     std::vector<int64_t> before(static_cast<size_t>(edges() + 1), 0);
     for (int64_t e = 0; e < edges(); ++e) {
-      const int64_t from = walks.graph.degree(u(e));
-      const int64_t to = walks.graph.degree(v(e));
+      const int64_t from = graph.degree(u(e));
+      const int64_t to = graph.degree(v(e));
       before[e + 1] = before[e] + 64 * (from + to) + from * to;
     }
     return before;
@@ -57,11 +47,11 @@ struct WalkInput {
   void find_distances() {
     constexpr int64_t kSmallTable = 1 << 16;
     constexpr int64_t kNumbersPerEntry = 8;
-    const int64_t nodes = walks.graph.num_nodes;
-    const int64_t most = std::max(kSmallTable, kNumbersPerEntry * graph.entries());
+    const int64_t nodes = graph.num_nodes;
+    const int64_t most = std::max(kSmallTable, kNumbersPerEntry * entries());
     if (nodes == 0 || nodes > most / nodes) return;
     distances_.resize(static_cast<size_t>(nodes * nodes));
-    parallel_over_rows(walks.graph.rowptr, nodes, nodes, [&](int64_t begin, int64_t end) {
+    parallel_over_rows(graph.rowptr, nodes, nodes, [&](int64_t begin, int64_t end) {
       WalkPair search;
       for (int64_t node = begin; node < end; ++node)
         search.distances_from(walks, node, distances_.data() + node * nodes);
@@ -69,22 +59,22 @@ struct WalkInput {
     walks.distances = distances_.data();
   }
 
-  std::vector<double> distances_;
-
   void check_values() const {
     bool valid = true;
-    for (int64_t p = 0; p < graph.entries(); ++p)
+    for (int64_t p = 0; p < entries(); ++p)
       valid &= std::isfinite(walks.length[p]) && walks.length[p] > 0 && walks.share[p] >= 0;
-    for (int64_t node = 0; node < walks.graph.num_nodes; ++node) {
+    for (int64_t node = 0; node < graph.num_nodes; ++node) {
       double sum = 0;
-      for (int64_t p = walks.graph.rowptr[node]; p < walks.graph.rowptr[node + 1]; ++p) sum += walks.share[p];
-      valid &= walks.graph.degree(node) == 0 || std::abs(sum - 1) < 1e-9;
+      for (int64_t p = graph.rowptr[node]; p < graph.rowptr[node + 1]; ++p) sum += walks.share[p];
+      valid &= graph.degree(node) == 0 || std::abs(sum - 1) < 1e-9;
     }
     for (int64_t e = 0; e < edges(); ++e) valid &= stays_at(e) >= 0 && stays_at(e) <= 1;
     STD_TORCH_CHECK(valid,
                     "lengths must be finite and positive, the shares of each node's neighbours must add up to 1, "
                     "and what stays must lie in [0, 1]");
   }
+
+  std::vector<double> distances_;
 };
 
 // Whole numbers of parts. Rounding is made up for where there is most.

@@ -12,6 +12,7 @@ from gnnkit.ops._checks import check_choice, check_integer, check_number
 
 _LARGEST_DENOMINATOR = 10**6
 _MOST_UNITS = (2**63 - 1) // 4
+_LONGEST = 1e100
 
 
 class TransportPlan(NamedTuple):
@@ -223,6 +224,8 @@ def _walks(graph: SimpleGraph, alpha: float) -> tuple[Tensor, Tensor, Tensor, Te
     """Arguments of the operators on graphs with lengths."""
     row = torch.arange(graph.num_nodes).repeat_interleave(graph.degree)
     lengths = torch.ones(graph.num_edges, dtype=torch.float64) if graph.weight is None else graph.weight
+    if graph.num_edges and float(lengths.max()) > _LONGEST:
+        raise DataError(f"lengths must be below {_LONGEST}, since mass falls with their square, got {float(lengths.max())}")
     length = lengths[graph.edge]
     # Relative to the shortest edge of each node, so that long edges do not all vanish.
     score = -length.square()

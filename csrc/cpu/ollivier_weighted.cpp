@@ -151,9 +151,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> ollivier_weighted_plan(const Tensor& 
   return {edge, source, target, mass};
 }
 
+// Sinkhorn's method. Steps scale rows and columns of a plan; potentials, in the log domain, take the scales in before
+// these leave the range in which products of them are safe.
 struct SmoothScratch {
+  static constexpr double kLargestScale = 1e50;
+
   WalkPair pair;
-  std::vector<double> source_potential, target_potential, plan, missing;
+  std::vector<double> source_potential, target_potential, source_scale, target_scale, plan, missing;
 
   double solve(const WalkInput& input, int64_t e, double epsilon, int64_t steps, double tolerance) {
     pair.read(input.walks, input.u(e), input.v(e), input.stays_at(e), false);
@@ -161,21 +165,36 @@ struct SmoothScratch {
     const int64_t columns = pair.targets.size();
     source_potential.assign(static_cast<size_t>(rows), 0);
     target_potential.assign(static_cast<size_t>(columns), 0);
+    bool is_scaled = false;
     for (int64_t step = 0; step < steps; ++step) {
-      for (int64_t i = 0; i < rows; ++i)
-        source_potential[i] = fitted(pair.sources.mass[i], columns, epsilon,
-                                     [&](int64_t j) { return target_potential[j] - pair.distance[i * columns + j]; });
-      double change = 0;
-      for (int64_t j = 0; j < columns; ++j) {
-        const double fit = fitted(pair.targets.mass[j], rows, epsilon,
-                                  [&](int64_t i) { return source_potential[i] - pair.distance[i * columns + j]; });
-        // What the column held before, relative to what it should.
-        change += pair.targets.mass[j] * std::abs(1 - std::exp((target_potential[j] - fit) / epsilon));
-        target_potential[j] = fit;
+      const double change = is_scaled ? scale(rows, columns) : fit(rows, columns, epsilon);
+      if (is_scaled && !is_safe()) {
+        take_in_scales(epsilon);
+        is_scaled = false;
+      } else if (!is_scaled) {
+        set_plan(rows, columns, epsilon);
+        is_scaled = true;
       }
       if (step > 0 && change <= tolerance) break;
     }
-    return rounded_cost(rows, columns, epsilon);
+    if (is_scaled) take_in_scales(epsilon);
+    set_plan(rows, columns, epsilon);
+    return rounded_cost(rows, columns);
+  }
+
+  // One step in the log domain; returns how far columns were from their masses before.
+  double fit(int64_t rows, int64_t columns, double epsilon) {
+    for (int64_t i = 0; i < rows; ++i)
+      source_potential[i] = fitted(pair.sources.mass[i], columns, epsilon,
+                                   [&](int64_t j) { return target_potential[j] - pair.distance[i * columns + j]; });
+    double change = 0;
+    for (int64_t j = 0; j < columns; ++j) {
+      const double value = fitted(pair.targets.mass[j], rows, epsilon,
+                                  [&](int64_t i) { return source_potential[i] - pair.distance[i * columns + j]; });
+      change += pair.targets.mass[j] * std::abs(1 - std::exp((target_potential[j] - value) / epsilon));
+      target_potential[j] = value;
+    }
+    return change;
   }
 
   // The potential with which the exponentials of a row add up to its mass.
@@ -188,26 +207,67 @@ struct SmoothScratch {
     return epsilon * (std::log(mass) - std::log(sum)) - most;
   }
 
+  // The same step as scales of the rows and columns of `plan`.
+  double scale(int64_t rows, int64_t columns) {
+    missing.assign(static_cast<size_t>(columns), 0);
+    for (int64_t i = 0; i < rows; ++i) {
+      const double* row = plan.data() + i * columns;
+      double sum = 0;
+      for (int64_t j = 0; j < columns; ++j) sum += row[j] * target_scale[j];
+      source_scale[i] = pair.sources.mass[i] / sum;
+      for (int64_t j = 0; j < columns; ++j) missing[j] += source_scale[i] * row[j];
+    }
+    double change = 0;
+    for (int64_t j = 0; j < columns; ++j) {
+      change += std::abs(pair.targets.mass[j] - target_scale[j] * missing[j]);
+      target_scale[j] = pair.targets.mass[j] / missing[j];
+    }
+    return change;
+  }
+
+  bool is_safe() const {
+    const auto in_range = [](double value) { return value > 1 / kLargestScale && value < kLargestScale; };
+    return std::all_of(source_scale.begin(), source_scale.end(), in_range) &&
+           std::all_of(target_scale.begin(), target_scale.end(), in_range);
+  }
+
+  // A scale that is no number any more is left out: the next step in the log domain finds it.
+  void take_in_scales(double epsilon) {
+    const auto take_in = [&](std::vector<double>& potential, const std::vector<double>& scales) {
+      for (size_t k = 0; k < scales.size(); ++k)
+        if (scales[k] > 0 && std::isfinite(scales[k])) potential[k] += epsilon * std::log(scales[k]);
+    };
+    take_in(source_potential, source_scale);
+    take_in(target_potential, target_scale);
+  }
+
+  void set_plan(int64_t rows, int64_t columns, double epsilon) {
+    plan.resize(static_cast<size_t>(rows * columns));
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < columns; ++j)
+        plan[i * columns + j] =
+            std::exp((source_potential[i] + target_potential[j] - pair.distance[i * columns + j]) / epsilon);
+    source_scale.assign(static_cast<size_t>(rows), 1);
+    target_scale.assign(static_cast<size_t>(columns), 1);
+  }
+
   // The plan, made to carry exactly the masses (Altschuler et al., 2017): rows and columns that hold too much are
   // scaled down, what is missing then is carried in proportion.
-  double rounded_cost(int64_t rows, int64_t columns, double epsilon) {
-    plan.resize(static_cast<size_t>(rows * columns));
+  double rounded_cost(int64_t rows, int64_t columns) {
     for (int64_t i = 0; i < rows; ++i) {
       double sum = 0;
-      for (int64_t j = 0; j < columns; ++j)
-        sum += plan[i * columns + j] =
-            std::exp((source_potential[i] + target_potential[j] - pair.distance[i * columns + j]) / epsilon);
-      const double scale = sum > pair.sources.mass[i] ? pair.sources.mass[i] / sum : 1;
-      for (int64_t j = 0; j < columns; ++j) plan[i * columns + j] *= scale;
+      for (int64_t j = 0; j < columns; ++j) sum += plan[i * columns + j];
+      const double part = sum > pair.sources.mass[i] ? pair.sources.mass[i] / sum : 1;
+      for (int64_t j = 0; j < columns; ++j) plan[i * columns + j] *= part;
     }
     missing.assign(static_cast<size_t>(columns), 0);
     double all_missing = 0;
     for (int64_t j = 0; j < columns; ++j) {
       double sum = 0;
       for (int64_t i = 0; i < rows; ++i) sum += plan[i * columns + j];
-      const double scale = sum > pair.targets.mass[j] ? pair.targets.mass[j] / sum : 1;
-      for (int64_t i = 0; i < rows; ++i) plan[i * columns + j] *= scale;
-      missing[j] = std::max(0.0, pair.targets.mass[j] - sum * scale);
+      const double part = sum > pair.targets.mass[j] ? pair.targets.mass[j] / sum : 1;
+      for (int64_t i = 0; i < rows; ++i) plan[i * columns + j] *= part;
+      missing[j] = std::max(0.0, pair.targets.mass[j] - sum * part);
       all_missing += missing[j];
     }
     double cost = 0;

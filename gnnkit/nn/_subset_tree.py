@@ -2,9 +2,10 @@ r"""Elementary symmetric polynomials of independent coins, by a balanced tree of
 
 The law of subsets of size ``k``, :math:`p(z) \propto e^{\langle \theta, z \rangle} [\sum z = k]`, is that of
 independent coins with :math:`p_i = \mathrm{sigmoid}(\theta_i + c)` given that ``k`` of them fall on heads, whatever
-``c``. With ``c`` such that about ``k`` heads are expected, this event is no rare one, and all numbers are probabilities:
-they neither overflow nor, where they matter, underflow, and there is no logarithm to take inside of the recursion. Every
-sum has positive terms only. A node of the tree holds the law of the number of heads among the leaves below it.
+``c``. With ``c`` such that about ``k`` heads are expected, this event is no rare one, and all numbers are
+probabilities: they neither overflow nor, where they matter, underflow, so that the recursion needs no logarithm to be as
+stable as in log space. Every sum has positive terms only. A node of the tree holds the law of the number of heads among
+the leaves below it.
 """
 
 from typing import NamedTuple
@@ -28,7 +29,51 @@ class Coins(NamedTuple):
     inner: Tensor
     """Rows in which there is something to choose, ``0 < k < candidates``, ``[R]``."""
     log_scale: Tensor
-    """Log partition of these rows less the log probability of ``k`` heads; of the others, the log partition, ``[R]``."""
+    """Log partition of these rows less the log probability of ``k`` heads; of others, the log partition, ``[R]``."""
+
+
+class _Product(torch.autograd.Function):
+    r"""First ``size`` coefficients of products of polynomials, :math:`c_j = \sum_i a_i b_{j - i}`, in dimension 0.
+
+    Gradients of products are correlations and the other way round, so that both may be differentiated any number of
+    times, and keep nothing but their arguments.
+    """
+
+    @staticmethod
+    def forward(ctx, a: Tensor, b: Tensor, size: int) -> Tensor:
+        ctx.save_for_backward(a, b)
+        out = a.new_zeros((size, *a.shape[1:]))
+        for i in range(min(a.size(0), size)):
+            reach = min(b.size(0), size - i)
+            out[i : i + reach].addcmul_(a[i], b[:reach])
+        return out
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor):
+        a, b = ctx.saved_tensors
+        by_a = _Correlation.apply(grads[0], b, a.size(0)) if ctx.needs_input_grad[0] else None
+        by_b = _Correlation.apply(grads[0], a, b.size(0)) if ctx.needs_input_grad[1] else None
+        return by_a, by_b, None
+
+
+class _Correlation(torch.autograd.Function):
+    r"""First ``size`` entries of :math:`r_i = \sum_m c_{i + m} b_m`, in dimension 0; see :class:`_Product`."""
+
+    @staticmethod
+    def forward(ctx, c: Tensor, b: Tensor, size: int) -> Tensor:
+        ctx.save_for_backward(c, b)
+        out = c.new_zeros((size, *c.shape[1:]))
+        for m in range(min(b.size(0), c.size(0))):
+            reach = min(size, c.size(0) - m)
+            out[:reach].addcmul_(b[m], c[m : m + reach])
+        return out
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor):
+        c, b = ctx.saved_tensors
+        by_c = _Product.apply(grads[0], b, c.size(0)) if ctx.needs_input_grad[0] else None
+        by_b = _Correlation.apply(c, grads[0], b.size(0)) if ctx.needs_input_grad[1] else None
+        return by_c, by_b, None
 
 
 def tilted(logits: Tensor, k: Tensor) -> Coins:
@@ -72,63 +117,62 @@ def _tilt(logits: Tensor, valid: Tensor, k: Tensor, inner: Tensor) -> tuple[Tens
 def inside(coins: Coins, width: int) -> list[Tensor]:
     """Laws of the number of heads below each node, level by level from the leaves; the last one is the root's.
 
+    A node of the level above joins the nodes ``i`` and ``i + m / 2``. Counts come first and rows last, so that each
+    step is one pass over long stretches of memory.
+
     Args:
         coins: ``[R, n]``.
         width: Counts from 0 to ``width - 1`` are kept.
 
     Returns:
-        ``[R, m, min(2^level, width - 1) + 1]`` for ``m`` = the next power of two from ``n``, half of it, ..., 1.
+        ``[min(2^level + 1, width), m, R]`` for ``m`` = the next power of two from ``n``, half of it, ..., 1.
     """
     extra = (1 << max(coins.heads.size(-1) - 1, 0).bit_length()) - coins.heads.size(-1)
-    leaves = torch.stack([pad(coins.tails, (0, extra), value=1.0), pad(coins.heads, (0, extra))], dim=-1)
-    levels = [leaves[..., :width]]
-    while levels[-1].size(-2) > 1:
-        left, right = levels[-1][..., 0::2, :], levels[-1][..., 1::2, :]
-        size = left.size(-1)
-        windows = pad(right, (size - 1, size - 1)).unfold(-1, size, 1)[..., :width, :]
-        levels.append((windows @ left.flip(-1).unsqueeze(-1)).squeeze(-1))
+    leaves = torch.stack([pad(coins.tails, (0, extra), value=1.0).T, pad(coins.heads, (0, extra)).T])
+    levels = [leaves[:width]]
+    while levels[-1].size(1) > 1:
+        left, right = levels[-1].chunk(2, dim=1)
+        levels.append(_Product.apply(left, right, min(2 * left.size(0) - 1, width)))
     return levels
 
 
 def at_count(root: Tensor, k: Tensor) -> Tensor:
-    """Probability of ``k`` heads, ``[R]``, from the root's law ``[R, 1, width]``."""
-    return root.squeeze(-2).gather(-1, k.unsqueeze(-1)).squeeze(-1)
+    """Probability of ``k`` heads, ``[R]``, from the root's law ``[width, 1, R]``."""
+    return root.squeeze(1).gather(0, k.unsqueeze(0)).squeeze(0)
 
 
-def marginals(coins: Coins, k: Tensor, width: int) -> Tensor:
-    """Probability that each coin shows heads, given that ``k`` do, ``[R, n]``.
+def marginals(levels: list[Tensor], k: Tensor, num_coins: int) -> Tensor:
+    """Probability that each coin shows heads, given that ``k`` do, ``[R, n]``, from what :func:`inside` gives.
 
     Downwards, a node is told the probability of ``k`` heads in all as a function of the number of heads below it.
     """
-    if width < 2:
-        return torch.zeros_like(coins.heads)
-    levels = inside(coins, width)
-    outside = torch.nn.functional.one_hot(k, width).double().unsqueeze(-2)[..., : levels[-1].size(-1)]
+    if levels[0].size(0) < 2:  # k = 0 everywhere
+        return torch.zeros_like(levels[0][0, :num_coins].T)
+    counts = torch.arange(levels[-1].size(0), device=k.device)
+    outside = (counts[:, None] == k).double().unsqueeze(1)
     for level in reversed(levels[:-1]):
-        left, right = level[..., 0::2, :], level[..., 1::2, :]
-        size = level.size(-1)
-        windows = pad(outside, (0, 2 * size - 1 - outside.size(-1))).unfold(-1, size, 1)
-        both = [(windows @ other.unsqueeze(-1)).squeeze(-1) for other in (right, left)]
-        outside = torch.stack(both, dim=-2).flatten(-3, -2)
-    joint = (levels[0] * outside)[..., : coins.heads.size(-1), :]
-    return joint[..., 1] / joint.sum(-1)
+        left, right = level.chunk(2, dim=1)
+        both = [_Correlation.apply(outside, other, level.size(0)) for other in (right, left)]
+        outside = torch.cat(both, dim=1)
+    joint = (levels[0] * outside)[:, :num_coins]
+    return (joint[1] / joint.sum(0)).T
 
 
 def sample(levels: list[Tensor], k: Tensor, num_samples: int, generator: torch.Generator | None) -> Tensor:
-    """Exact samples given ``k`` heads, bool ``[num_samples, R, m]``: each node shares its heads among its two halves."""
-    root = levels[-1]
-    count = k.expand(num_samples, -1).unsqueeze(-1)
+    """Exact samples given ``k`` heads, bool ``[num_samples, R, m]``: a node shares its heads among its two halves."""
+    count = k.expand(num_samples, 1, -1)
     for level in reversed(levels[:-1]):
-        left, right = level[..., 0::2, :], level[..., 1::2, :]
-        to_left = torch.arange(level.size(-1), device=level.device)
-        to_right = count.unsqueeze(-1) - to_left
-        fits = (to_right >= 0) & (to_right < level.size(-1))
-        other = right.expand(num_samples, *right.shape).gather(-1, to_right.clamp(0, level.size(-1) - 1))
-        cumulative = torch.where(fits, left * other, 0.0).cumsum(-1)
-        total = cumulative[..., -1:]
-        uniform = torch.rand(total.shape, dtype=root.dtype, device=root.device, generator=generator)
+        left, right = level.unsqueeze(1).chunk(2, dim=2)  # [width, 1, m, R]; counts are [S, m, R]
+        last = level.size(0) - 1
+        to_left = torch.arange(last + 1, device=level.device).reshape(-1, 1, 1, 1)
+        to_right = count - to_left
+        fits = (to_right >= 0) & (to_right <= last)
+        other = right.expand(-1, num_samples, -1, -1).gather(0, to_right.clamp(0, last))
+        cumulative = torch.where(fits, left * other, 0.0).cumsum(0)
+        total = cumulative[-1]
+        uniform = torch.rand(total.shape, dtype=total.dtype, device=total.device, generator=generator)
         # Below the total even after rounding, so that no share of probability zero is ever taken.
         target = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
-        share = (cumulative <= target).sum(-1)
-        count = torch.stack([share, count - share], dim=-1).flatten(-2)
-    return count > 0
+        share = (cumulative <= target).sum(0)
+        count = torch.cat([share, count - share], dim=1)
+    return (count > 0).transpose(1, 2)

@@ -1,6 +1,6 @@
 """Graphs that are parts of one graph: the pairs at each distance, or the edges of each type."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -62,12 +62,14 @@ class _KeptHops:
     graphs: tuple[Graph, ...] = ()
 
 
-@torch.compiler.disable
-def _hop_graphs(graph: Graph, max_hops: int) -> tuple[Graph, ...]:
+def _find_hop_graphs(graph: Graph, max_hops: int) -> tuple[Graph, ...]:
     kept = graph.cached("hop_graphs", _KeptHops)
     pairs, distance = ops.k_hop(graph, max_hops)
     kept.graphs = hops_of_pairs(pairs, distance, max_hops)
     return kept.graphs
+
+
+_hop_graphs: Callable[[Graph, int], tuple[Graph, ...]] = torch.compiler.disable(_find_hop_graphs)
 
 
 def hops_of_pairs(pairs: Graph, distance: Tensor, max_hops: int) -> tuple[Graph, ...]:
@@ -135,8 +137,7 @@ class _KeptParts:
     parts: tuple[EdgePart, ...] = ()
 
 
-@torch.compiler.disable
-def _split_edges(graph: Graph, edge_type: Tensor, num_types: int) -> tuple[EdgePart, ...]:
+def _find_parts(graph: Graph, edge_type: Tensor, num_types: int) -> tuple[EdgePart, ...]:
     _check_labels("edge_type", edge_type, graph)
     kept = graph.cached(f"edge_parts/{num_types}", _KeptParts)
     if kept.edge_type is None or not torch.equal(kept.edge_type, edge_type.long()):
@@ -145,6 +146,9 @@ def _split_edges(graph: Graph, edge_type: Tensor, num_types: int) -> tuple[EdgeP
         kept.parts = tuple(_split(graph, edge_type, num_types))
         kept.edge_type = edge_type.long().clone()
     return kept.parts
+
+
+_split_edges: Callable[[Graph, Tensor, int], tuple[EdgePart, ...]] = torch.compiler.disable(_find_parts)
 
 
 def _split(graph: Graph, label: Tensor, num_labels: int) -> list[EdgePart]:

@@ -52,7 +52,7 @@ def log_partition(logits: Tensor, k: Size, *, mask: Tensor | None = None) -> Ten
 
 
 def subset_marginals(logits: Tensor, k: Size, *, mask: Tensor | None = None) -> Tensor:
-    r"""Probability that each candidate is in a subset of size ``k``, :math:`\mu_i = \partial \log Z_k / \partial\theta_i`.
+    r"""Probability that each candidate is in the subset, :math:`\mu_i = \partial \log Z_k / \partial \theta_i`.
 
     Exact, by one pass up the tree of :func:`log_partition` and one down. They add up to ``k``. Arguments and errors as
     there.
@@ -63,7 +63,8 @@ def subset_marginals(logits: Tensor, k: Size, *, mask: Tensor | None = None) -> 
     Complexity: ``O(n k)`` time and memory per row.
     """
     rows, sizes, shape = _prepared(logits, k, mask)
-    return tree.marginals(tree.tilted(rows, sizes), sizes, _width(k, sizes)).reshape(shape).to(logits.dtype)
+    levels = tree.inside(tree.tilted(rows, sizes), _width(k, sizes))
+    return tree.marginals(levels, sizes, shape[-1]).reshape(shape).to(logits.dtype)
 
 
 def map_subset(logits: Tensor, k: Size, *, mask: Tensor | None = None) -> Tensor:
@@ -99,7 +100,7 @@ def sample_subset(
       noise, which is sampling one after the other and **not** the law :math:`p`; the gradient is that of ``k``
       successive softmaxes with ``temperature``, :math:`\alpha \leftarrow \alpha + \log(1 - \mathrm{softmax}(\alpha))`.
     - ``"imle"`` (Niepert et al., "Implicit MLE", 2021): the ``k`` largest of logits plus ``temperature`` times
-      Sum-of-Gamma noise :math:`\epsilon` (10 terms), about the law :math:`p`; the gradient is
+      Sum-of-Gamma noise :math:`\epsilon` (10 terms), which is **not** :math:`p` either; the gradient is
       :math:`(\mathrm{MAP}(\theta + \epsilon) - \mathrm{MAP}(\theta + \epsilon - \lambda g)) / \lambda` for an incoming
       gradient :math:`g`.
 
@@ -145,21 +146,20 @@ def sample_subset(
 
 
 def _simple(rows: Tensor, sizes: Tensor, width: int, repeats: int, generator: torch.Generator | None) -> Tensor:
-    coins = tree.tilted(rows, sizes)
+    wanted = torch.is_grad_enabled() and rows.requires_grad
+    levels = tree.inside(tree.tilted(rows, sizes), width)
     if width < 2:
-        drawn = torch.zeros((repeats, *rows.shape), dtype=rows.dtype, device=rows.device)
+        drawn = rows.new_zeros((repeats, *rows.shape))
     else:
-        with torch.no_grad():
-            drawn = tree.sample(tree.inside(coins, width), sizes, repeats, generator)[..., : rows.size(-1)].double()
-    if not (torch.is_grad_enabled() and rows.requires_grad):
+        laws = [level.detach() for level in levels]
+        drawn = tree.sample(laws, sizes, repeats, generator)[..., : rows.size(-1)].to(rows.dtype)
+    if not wanted:
         return drawn
-    mean = tree.marginals(coins, sizes, width)
+    mean = tree.marginals(levels, sizes, rows.size(-1))
     return drawn + (mean - mean.detach())
 
 
-def _gumbel(
-    rows: Tensor, sizes: Tensor, steps: int, temperature: float, generator: torch.Generator | None
-) -> Tensor:
+def _gumbel(rows: Tensor, sizes: Tensor, steps: int, temperature: float, generator: torch.Generator | None) -> Tensor:
     uniform = torch.rand(rows.shape, dtype=rows.dtype, device=rows.device, generator=generator)
     tiny = torch.finfo(rows.dtype).tiny
     noisy = rows - (-uniform.clamp(min=tiny).log()).clamp(min=tiny).log()
@@ -187,19 +187,18 @@ class _ImplicitMaximumLikelihood(torch.autograd.Function):
         return chosen
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, *grads: Tensor):
         noisy, sizes, chosen = ctx.saved_tensors
         return (chosen - _largest(noisy - ctx.step * grads[0], sizes)) / ctx.step, None, None
 
 
 def _sum_of_gamma(rows: Tensor, sizes: Tensor, generator: torch.Generator | None) -> Tensor:
-    r"""Noise whose sum over ``k`` entries is about Gumbel: :math:`(\sum_i \Gamma(1/k) k/i - \log s) / k`, ``s`` terms."""
+    r"""Noise that sums up to about Gumbel over ``k`` entries: ``s`` terms of :math:`(\sum_i \Gamma(1/k) k/i - \log s)/k`."""
     size = sizes.clamp(min=1).to(rows.dtype).unsqueeze(-1)
     shape = (1 / size).expand(rows.shape).contiguous()
     total = torch.zeros_like(shape)
     for term in range(1, _NOISE_TERMS + 1):
-        total += torch._standard_gamma(shape, generator=generator) * (size / term)
+        total += torch.ops.aten._standard_gamma(shape, generator=generator) * (size / term)
     return (total - torch.tensor(float(_NOISE_TERMS), dtype=rows.dtype).log().to(rows.device)) / size
 
 
@@ -269,4 +268,4 @@ def _width(k: Size, sizes: Tensor) -> int:
 
 def _countable(sizes: Tensor, coins: tree.Coins, root: Tensor) -> Tensor:
     """Sizes of the rows with a choice; 0 for the others, whose tree may be narrower than that."""
-    return torch.where(coins.inner, sizes, 0).clamp(max=root.size(-1) - 1)
+    return torch.where(coins.inner, sizes, 0).clamp(max=root.size(0) - 1)

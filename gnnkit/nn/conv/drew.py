@@ -31,8 +31,8 @@ class DRewConv(torch.nn.Module):
         \qquad \tau(k) = \max(0, k - \nu)
 
     over the nodes ``j`` at distance exactly ``k``. Layer ``t`` (from 0) of the model looks :math:`K = t + 1` hops far.
-    With delay :math:`\nu = 1` the state of a node ``k`` hops away is as old as if it had travelled along the edges; with
-    :math:`\nu = \infty` none is old. The bodies, with maps :math:`W` of their own for each hop:
+    With delay :math:`\nu = 1` the state of a node ``k`` hops away is as old as if it had travelled along the edges;
+    with :math:`\nu = \infty` none is old. The bodies, with maps :math:`W` of their own for each hop:
 
     - ``"gcn"``: :math:`f_k = W_k \sum_j h_j / \sqrt{d_j d_i}`, degrees counted among the pairs of that distance.
     - ``"gin"``: :math:`\sum_k f_k = (1 + \epsilon)\,M_0(h_i^t) + \sum_k M_k\bigl(\sum_j h_j\bigr)` with :math:`M` an
@@ -218,9 +218,7 @@ def checked_delay(delay: object) -> float:
     raise ConfigError(f"delay must be an integer of at least 1, or math.inf for none, got {delay!r}")
 
 
-def _check_settings(
-    num_hops: int, body: str, activation: str, norm: str, add_self_loops: bool, dropout: float
-) -> None:
+def _check_settings(num_hops: int, body: str, activation: str, norm: str, add_self_loops: bool, dropout: float) -> None:
     if isinstance(num_hops, bool) or not isinstance(num_hops, int) or num_hops < 1:
         raise ConfigError(f"num_hops must be an integer of at least 1, got {num_hops!r}")
     for name, value, allowed in (

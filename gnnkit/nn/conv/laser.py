@@ -56,14 +56,14 @@ class LaserConv(torch.nn.Module):
     Complexity: that of the body on each snapshot; the edges are split once per graph and ``edge_type``.
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, num_snapshots: int, *, body: str | Factory = "gcn"
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, num_snapshots: int, *, body: str | Factory = "gcn") -> None:
         super().__init__()
         if isinstance(num_snapshots, bool) or not isinstance(num_snapshots, int) or num_snapshots < 1:
             raise ConfigError(f"num_snapshots must be an integer of at least 1, got {num_snapshots!r}")
         if isinstance(body, str) and body not in BODIES:
-            raise ConfigError(f"body must be one of {', '.join(BODIES)}, or a function that makes a layer; got {body!r}")
+            raise ConfigError(
+                f"body must be one of {', '.join(BODIES)}, or a function that makes a layer; got {body!r}"
+            )
         make = BODIES[body] if isinstance(body, str) else body
         self.in_channels = in_channels
         self.out_channels = out_channels

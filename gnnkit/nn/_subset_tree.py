@@ -3,9 +3,9 @@ r"""Elementary symmetric polynomials of independent coins, by a balanced tree of
 The law of subsets of size ``k``, :math:`p(z) \propto e^{\langle \theta, z \rangle} [\sum z = k]`, is that of
 independent coins with :math:`p_i = \mathrm{sigmoid}(\theta_i + c)` given that ``k`` of them fall on heads, whatever
 ``c``. With ``c`` such that about ``k`` heads are expected, this event is no rare one, and all numbers are
-probabilities: they neither overflow nor, where they matter, underflow, so that the recursion needs no logarithm to be as
-stable as in log space. Every sum has positive terms only. A node of the tree holds the law of the number of heads among
-the leaves below it.
+probabilities: they neither overflow nor, where they matter, underflow, so that the recursion is as stable as in log
+space, without a logarithm at each step. Every sum has positive terms only. A node of the tree holds the law of the
+number of heads among the leaves below it.
 """
 
 from typing import NamedTuple

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -69,7 +69,8 @@ def _find_hop_graphs(graph: Graph, max_hops: int) -> tuple[Graph, ...]:
     return kept.graphs
 
 
-_hop_graphs: Callable[[Graph, int], tuple[Graph, ...]] = torch.compiler.disable(_find_hop_graphs)
+# Outside of any trace, where sizes may follow from values.
+_hop_graphs = cast(Callable[[Graph, int], tuple[Graph, ...]], torch.compiler.disable(_find_hop_graphs))
 
 
 def hops_of_pairs(pairs: Graph, distance: Tensor, max_hops: int) -> tuple[Graph, ...]:
@@ -80,7 +81,7 @@ def hops_of_pairs(pairs: Graph, distance: Tensor, max_hops: int) -> tuple[Graph,
     then only splits what was found.
 
     Args:
-        pairs: One edge per pair.
+        pairs: One edge per pair, of all pairs within ``max_hops``: that none is missing cannot be seen here.
         distance: Distance of each pair in the caller's edge order, int32 or int64 ``[E']``, 1 to ``max_hops`` or more;
             pairs farther apart than ``max_hops`` are left out.
         max_hops: Number of graphs, at least 1.
@@ -148,7 +149,7 @@ def _find_parts(graph: Graph, edge_type: Tensor, num_types: int) -> tuple[EdgePa
     return kept.parts
 
 
-_split_edges: Callable[[Graph, Tensor, int], tuple[EdgePart, ...]] = torch.compiler.disable(_find_parts)
+_split_edges = cast(Callable[[Graph, Tensor, int], tuple[EdgePart, ...]], torch.compiler.disable(_find_parts))
 
 
 def _split(graph: Graph, label: Tensor, num_labels: int) -> list[EdgePart]:

@@ -193,7 +193,7 @@ class _ImplicitMaximumLikelihood(torch.autograd.Function):
 
 
 def _sum_of_gamma(rows: Tensor, sizes: Tensor, generator: torch.Generator | None) -> Tensor:
-    r"""Noise that sums up to about Gumbel over ``k`` entries: ``s`` terms of :math:`(\sum_i \Gamma(1/k) k/i - \log s)/k`."""
+    r"""Noise that sums up to about Gumbel over ``k`` entries: :math:`(\sum_{i \le s} \Gamma(1/k) k/i - \log s)/k`."""
     size = sizes.clamp(min=1).to(rows.dtype).unsqueeze(-1)
     shape = (1 / size).expand(rows.shape).contiguous()
     total = torch.zeros_like(shape)

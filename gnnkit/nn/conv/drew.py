@@ -67,7 +67,7 @@ class DRewConv(torch.nn.Module):
     Determinism: bitwise, forward and backward, for a given state of torch's global generator.
     Complexity: ``O(K N F^2 + E' F)`` time for :math:`E'` pairs within ``K`` hops and ``O(K N F)`` memory, no message
     per pair; ``"gatedgcn"`` keeps the states of the gates, ``O(E' F)``. Where a hop beyond the diameter adds nothing
-    (no ``"gin"``, self-loops or ``"batch_per_hop"``) it costs nothing.
+    (no ``"gin"``, self-loops or ``"batch_per_hop"``) it costs nothing, and its maps get no gradient rather than zeros.
     """
 
     def __init__(

@@ -306,7 +306,7 @@ def test_full_delay_solves_what_a_gcn_of_the_same_depth_does_not():
 def test_bad_input_is_named():
     graph, x = cycle(5), torch.randn(5, WIDTH)
     for delay in (0, -1, 1.5, True, math.nan, "1"):
-        with pytest.raises(ConfigError, match="delay must be an integer of at least 1, or math.inf"):
+        with pytest.raises(ConfigError, match=r"delay must be an integer of at least 1, or math\.inf"):
             nn.DRew(WIDTH, 2, delay=delay)  # type: ignore[arg-type]
     for settings in ({"body": "gat"}, {"norm": "layer"}, {"activation": "tanh"}, {"max_hops": 0}, {"dropout": 1.0}):
         with pytest.raises(ConfigError):

@@ -41,6 +41,7 @@ class WeightedGIN(torch.nn.Module):
 
     def forward(self, x: Tensor, graph: Graph, weight: Tensor | None = None) -> Tensor:
         """``[N, C, F]`` to ``[N, C, F']``, given weights ``[E, C]`` (None: all 1)."""
+        weight = None if weight is None else weight.to(x.dtype)  # narrower or wider under autocast
         out = ops.spmm(graph, x, weight) + (1 + self.eps) * x
         hidden = _normalized(self.norm, self.expand(out)).relu()
         return _normalized(self.norm_out, self.contract(hidden)).relu()
@@ -62,14 +63,13 @@ class PairScore(torch.nn.Module):
         # Without a bias: one number added to all scores changes no probability.
         self.contract = torch.nn.Linear(channels, heads, bias=False)
 
-    def forward(self, h: Tensor, pairs: Tensor) -> Tensor:
-        """Embeddings ``[N, channels]`` and pairs ``[2, P]`` to scores ``[P, heads]``."""
+    def forward(self, h: Tensor, pairs: Graph) -> Tensor:
+        """Embeddings ``[N, channels]`` and pairs, as edges of a graph, to scores ``[P, heads]``."""
         # The affine map of [h_u || h_v] is taken apart: once per node in place of twice per pair.
         left, right = self.expand.weight.chunk(2, dim=1)
         as_first, as_second = h @ left.T + self.expand.bias, h @ right.T
-        u, v = pairs
-        forward = (as_first.index_select(0, u) + as_second.index_select(0, v)).relu()
-        backward = (as_first.index_select(0, v) + as_second.index_select(0, u)).relu()
+        forward = (ops.gather(pairs, as_first, "src") + ops.gather(pairs, as_second, "dst")).relu()
+        backward = (ops.gather(pairs, as_first, "dst") + ops.gather(pairs, as_second, "src")).relu()
         return self.contract(forward + backward)
 
 
@@ -235,7 +235,7 @@ class PRMPNN(torch.nn.Module):
     def _choose(
         self, score: PairScore, h: Tensor, pairs: Tensor, ptr: Tensor, k: int, generator: torch.Generator | None
     ) -> Choice:
-        logits = score(h, pairs)
+        logits = score(h, Graph.from_edge_index(pairs, h.size(0)))
         packed = Packing.of(pairs[0], ptr)
         rows = packed.pad(logits, -torch.inf)
         sizes = packed.sizes.clamp(max=k).unsqueeze(1).expand(-1, rows.size(1))
@@ -302,7 +302,12 @@ def _joined(
         lower, upper = edge_index.long().amin(0), edge_index.long().amax(0)
         keys = removed.pairs[0] * num_nodes + removed.pairs[1]
         pair = torch.searchsorted(keys, lower * num_nodes + upper).clamp(max=keys.size(0) - 1)
-        gone = removed.chosen.to(dtype).index_select(0, pair)
+        columns = Graph.from_edge_index(
+            torch.stack([pair, torch.arange(pair.size(0), device=pair.device)]),
+            num_src=keys.size(0),
+            num_dst=pair.size(0),
+        )
+        gone = ops.gather(columns, removed.chosen.to(dtype), "src")
         kept = torch.where((lower == upper).unsqueeze(-1), kept, kept - gone)
     graph, weight, base = original, kept, kept.new_ones((edge_index.size(1), 1))
     if added is not None:

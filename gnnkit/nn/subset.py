@@ -38,7 +38,7 @@ def log_partition(logits: Tensor, k: Size, *, mask: Tensor | None = None) -> Ten
         DataError: If a logit is NaN or plus infinity (on the CPU).
         ShapeError: If shapes or dtypes do not fit.
 
-    Determinism: bitwise, for a number of threads.
+    Determinism: bitwise, for a given number of threads.
     Complexity: ``O(n k)`` time and memory per row, in ``O(log n)`` steps for all rows at once; float64 inside.
     Polynomials are multiplied in a balanced tree, after a shift of the logits that makes them probabilities: they never
     overflow, and underflow only where they do not matter, whatever the logits.

@@ -263,6 +263,17 @@ def test_training_repeats_bitwise_and_dropout_drops(body: Any):
 
 
 @pytest.mark.parametrize("body", BODIES)
+def test_narrow_indices_and_autocast_give_nearly_the_same(body: Any):
+    graph, x = random_graph(), torch.randn(12, WIDTH)
+    model = nn.DRew(WIDTH, 3, body=body)
+    expected = model(x, graph)
+    narrow = Graph.from_edge_index(graph.edge_index.int(), num_nodes=12)
+    assert torch.equal(model(x, narrow), expected)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(model(x, graph).float(), expected, rtol=0.05, atol=0.1)
+
+
+@pytest.mark.parametrize("body", BODIES)
 def test_no_nodes_and_no_edges(body: Any):
     for num_nodes in (0, 1, 3):
         graph = Graph.from_edge_index(torch.empty((2, 0), dtype=torch.int64), num_nodes=num_nodes)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
+from gnnkit import Graph
 from gnnkit.errors import ConfigError, DataError, IndexRangeError, ShapeError
 from gnnkit.nn import PRMPNN, longest_path_candidates
 from gnnkit.nn._packing import Packing
@@ -94,9 +95,9 @@ def test_ragged_items_come_back_from_their_rows():
 
 
 def test_scores_do_not_depend_on_the_order_of_a_pair():
-    score, h, pairs = PairScore(WIDTH, 3), torch.randn(5, WIDTH), torch.tensor([[0, 1, 4], [2, 3, 0]])
-    torch.testing.assert_close(score(h, pairs), score(h, pairs.flip(0)))
-    u, v = pairs
+    score, h, (u, v) = PairScore(WIDTH, 3), torch.randn(5, WIDTH), torch.tensor([[0, 1, 4], [2, 3, 0]])
+    pairs, turned = (Graph.from_edge_index(torch.stack(ends), num_nodes=5) for ends in ((u, v), (v, u)))
+    torch.testing.assert_close(score(h, pairs), score(h, turned))
     expected = sum(score.contract(score.expand(torch.cat([h[a], h[b]], dim=1)).relu()) for a, b in ((u, v), (v, u)))
     torch.testing.assert_close(score(h, pairs), expected)
 
@@ -207,6 +208,20 @@ def test_a_graph_gets_the_same_alone_and_in_a_batch(batch: Any):
     torch.testing.assert_close(model(batch), alone)
 
 
+def test_training_repeats_bitwise_and_survives_autocast(batch: Any):
+    model = model_of()
+    grads = []
+    for _ in range(2):
+        model.zero_grad()
+        model(batch, generator=torch.Generator().manual_seed(0)).square().sum().backward()
+        grads.append([parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None])
+    assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = model(batch)
+    out.float().sum().backward()
+    assert bool(out.isfinite().all())
+
+
 def test_missing_candidates_are_found(batch: Any):
     model = model_of(candidate_pool=6).eval()
     expected = model(batch)
@@ -226,8 +241,6 @@ def test_multi_edges_and_self_loops_are_kept_together():
     # Of the rewired graph nothing but the self-loop is left.
     h = data.x.unsqueeze(1)
     expected = loops_only.x.unsqueeze(1)
-    from gnnkit import Graph
-
     plain, loops = (Graph.from_edge_index(d.edge_index, 3) for d in (data, loops_only))
     for layer in rewired.downstream:
         h, expected = layer(h, plain), layer(expected, loops)

@@ -191,13 +191,11 @@ def dirichlet_energy(
         found = describe(x) if isinstance(x, Tensor) else type(x).__name__
         raise ShapeError(f"x must have one floating row for each of the {num_nodes} nodes, got {found}")
     graph = SimpleGraph.from_edge_index(edge_index, num_nodes, weight=weight, allow_self_loops=True)
-    if weight is None:
+    edge_weight = graph.weight
+    if edge_weight is None:
         # How often an edge is listed is its weight.
         proper = graph.column_edge[graph.column_edge >= 0]
         edge_weight = torch.bincount(proper, minlength=graph.num_edges).double() / 2
-    else:
-        assert graph.weight is not None
-        edge_weight = graph.weight
     source, target = graph.ends
     degree = torch.full((num_nodes,), float(self_loops), dtype=torch.float64)
     degree.index_add_(0, source, edge_weight).index_add_(0, target, edge_weight)

@@ -8,12 +8,14 @@ from scipy.optimize import linprog
 from torch import Tensor
 from torch_geometric.data import Data
 
+from benchmarks.rewiring.graphs import edges_of
+
 
 def adjacency(data: Data) -> Any:
     """The 0/1 matrix of a graph, CSR, float64."""
     nodes = int(data.num_nodes or 0)
     values = np.ones(data.num_edges)
-    return scipy.sparse.coo_array((values, data.edge_index.numpy()), (nodes, nodes)).tocsr()
+    return scipy.sparse.coo_array((values, edges_of(data).numpy()), (nodes, nodes)).tocsr()
 
 
 def transport_error(data: Data, values: Tensor, alpha: float, *, sample: int = 25, seed: int = 0) -> float:
@@ -22,7 +24,7 @@ def transport_error(data: Data, values: Tensor, alpha: float, *, sample: int = 2
     columns = np.random.default_rng(seed).choice(data.num_edges, size=min(sample, data.num_edges), replace=False)
     worst = 0.0
     for column in columns:
-        source, target = (int(end) for end in data.edge_index[:, column])
+        source, target = (int(end) for end in edges_of(data)[:, column])
         here, there = (np.append(matrix[[end]].indices, end) for end in (source, target))
         mass = [np.append(np.full(ends.size - 1, (1 - alpha) / (ends.size - 1)), alpha) for ends in (here, there)]
         cost = _distances(matrix, here, there)
@@ -52,7 +54,7 @@ def forman_error(data: Data, values: Tensor) -> float:
     """Largest difference of augmented Forman curvature (triangles) from sparse products."""
     matrix = adjacency(data)
     degree = matrix.sum(0)
-    source, target = data.edge_index.numpy()
+    source, target = edges_of(data).numpy()
     triangles = np.asarray((matrix @ matrix)[source, target]).ravel()
     return float(np.abs(4 - degree[source] - degree[target] + 3 * triangles - values.numpy()).max())
 

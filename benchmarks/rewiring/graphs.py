@@ -27,7 +27,7 @@ class Collection:
     @property
     def nodes(self) -> float:
         """Mean number of nodes."""
-        return float(np.mean([graph.num_nodes for graph in self.graphs]))
+        return float(np.mean([int(graph.num_nodes or 0) for graph in self.graphs]))
 
     @property
     def edges(self) -> float:
@@ -40,6 +40,13 @@ def undirected(ends: np.ndarray | Tensor, num_nodes: int) -> Data:
     ends = torch.as_tensor(ends)
     both = torch.cat([ends, ends.flip(0)], dim=1)
     return Data(edge_index=both[:, (both[0] * num_nodes + both[1]).argsort()].contiguous(), num_nodes=num_nodes)
+
+
+def edges_of(data: Data) -> Tensor:
+    """Its ``edge_index``, which every graph here has."""
+    if data.edge_index is None:
+        raise ValueError("a graph without edge_index")
+    return data.edge_index
 
 
 def gnm(num_nodes: int, num_edges: int, seed: int = 0) -> Data:

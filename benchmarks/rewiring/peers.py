@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from torch_geometric.data import Data
 
+from benchmarks.rewiring.graphs import edges_of
+
 EARLIER = "measured earlier on 2 cores"
 SAME_RUN = "measured in this run"
 
@@ -87,7 +89,7 @@ def to_networkx(data: Data) -> Any:
 
     graph = networkx.Graph()
     graph.add_nodes_from(range(int(data.num_nodes or 0)))
-    graph.add_edges_from(data.edge_index.T.tolist())
+    graph.add_edges_from(edges_of(data).T.tolist())
     return graph
 
 
@@ -104,7 +106,7 @@ def ricci_library(data: Data, alpha: float) -> tuple[Peer, np.ndarray | None]:
         return Peer(name, SAME_RUN, failure=f"absent: {error}"), None
     curvature: Any = library.OllivierRicci(to_networkx(data), alpha=alpha, proc=2, verbose="ERROR")
     taken = _once(curvature.compute_ricci_curvature)
-    values = [curvature.G[u][v]["ricciCurvature"] for u, v in data.edge_index.T.tolist()]
+    values = [curvature.G[u][v]["ricciCurvature"] for u, v in edges_of(data).T.tolist()]
     return Peer(name, SAME_RUN, taken), np.array(values)
 
 

@@ -195,7 +195,7 @@ def dataset_rows(
     graphs = [dataset[number] for number in range(min(limit or len(dataset), len(dataset)))]
     found |= {
         "graphs": len(graphs),
-        "nodes": round(statistics.fmean(int(graph.num_nodes) for graph in graphs), 2),
+        "nodes": round(statistics.fmean(int(graph.num_nodes or 0) for graph in graphs), 2),
         "edges": round(statistics.fmean(graph.num_edges / 2 for graph in graphs), 2),
         "checksums": dataset.checksums,
         "official": dataset.official,

@@ -1,6 +1,14 @@
-"""Numbers about a graph: curvatures, resistances, spectra."""
+"""Numbers about a graph, and pictures of it: curvature, effective resistance, spectra, diagnostics."""
 
 from gnnkit.geometry.balanced_forman import balanced_forman
+from gnnkit.geometry.diagnostics import commute_time_bound, dirichlet_energy, jacobian_sensitivity
 from gnnkit.geometry.forman import augmented_forman, forman
 
-__all__ = ["augmented_forman", "balanced_forman", "forman"]
+__all__ = [
+    "augmented_forman",
+    "balanced_forman",
+    "commute_time_bound",
+    "dirichlet_energy",
+    "forman",
+    "jacobian_sensitivity",
+]

@@ -58,7 +58,7 @@ def _described(value: Any, depth: int) -> Any:
         described = {str(key): _described(item, depth + 1) for key, item in held.items()}
         return {"class": _class_name(type(value)), "settings": described}
     raise ConfigError(
-        f"a result is not cached where the transform holds a {type(value).__module__}.{type(value).__qualname__}, since "
+        f"the result is not cached: the transform holds a {type(value).__module__}.{type(value).__qualname__}, and "
         "what that does cannot be told from its content; use cache=None, or a transform with plain settings"
     )
 

@@ -62,7 +62,9 @@ def apply(
     Complexity: that of the transform, per graph; memory for the results, and for the chunks at work.
     """
     if isinstance(dataset, BaseData):
-        raise DataError(f"expected several graphs, got one {type(dataset).__name__}; apply the transform to it directly")
+        raise DataError(
+            f"expected several graphs, got one {type(dataset).__name__}; apply the transform to it directly"
+        )
     if not callable(transform):
         raise ConfigError(f"a transform must be callable (Data -> Data), got {transform!r}")
     if num_workers == 0:

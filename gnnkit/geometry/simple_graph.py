@@ -195,7 +195,7 @@ def _merged_weight(weight: Tensor, forward: Tensor, edge: Tensor, ends: Tensor, 
         if parallel == "sum":
             total = weight.new_zeros(num_edges).index_add_(0, edge[columns], weight[columns])
         else:
-            total = weight.new_zeros(num_edges).index_reduce_(
+            total = weight.new_zeros(num_edges).scatter_reduce_(
                 0, edge[columns], weight[columns], "amin", include_self=False
             )
         merged.append(total)

@@ -3,6 +3,7 @@
 import io
 import logging
 import pickle
+import warnings
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data, InMemoryDataset
+from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
 from torch_geometric.data.separate import separate
+from torch_geometric.data.storage import GlobalStorage
 
 from gnnkit._files import write_atomic
 from gnnkit.errors import BackendError, DataError
@@ -22,6 +25,7 @@ from gnnkit.rewire._rewiring import edge_attributes
 
 TEXT = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 SUFFIXES = (*TEXT, ".npz", ".graphml", ".pt")
+_OF_DATA = [DataEdgeAttr, DataTensorAttr, GlobalStorage]
 
 logger = logging.getLogger("gnnkit.rewire")
 
@@ -277,10 +281,14 @@ def _edge_of(graph: Any, u: str, v: str) -> dict[str, Any]:
 
 def _read_pt(path: Path) -> GraphFile:
     try:
-        # Of classes, only those that torch and PyTorch Geometric have declared safe are made.
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # Of classes, only those that torch and PyTorch Geometric have declared safe are made, and those that a Data is
+        # made of. What torch has to say about protocols is no concern of who runs a command.
+        with torch.serialization.safe_globals(_OF_DATA), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
+        reason = next((line for line in str(error).splitlines() if "rror:" in line), str(error))
+        reason = reason.strip().split(". Please")[0]
         raise DataError(f"{path} is damaged, or names something other than tensors and graphs: {reason}") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise DataError(f"{path} is damaged or no file of torch: {str(error).splitlines()[0]}") from error

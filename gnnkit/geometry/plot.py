@@ -166,7 +166,7 @@ def _draw_edges(axis: "Axes", position: np.ndarray, edges: np.ndarray, colors: A
     width = float(np.clip(300 / max(edges.shape[1], 1), 0.2, 1.2))
     # What has changed lies above what has not.
     order = np.argsort(change, kind="stable")
-    lines = position[edges.T[order]]
+    lines = list(position[edges.T[order]])
     colors = [colors[place] for place in order]
     axis.add_collection(LineCollection(lines, colors=colors, linewidths=np.where(change[order], 1.5, 1) * width,
                                        rasterized=True))  # fmt: skip
@@ -216,7 +216,7 @@ def _draw_resistances(axis: "Axes", states: list[tuple[str, _Input]]) -> None:
     largest = max([float(value.max()) for value in values if value.size], default=1.0)
     bins = np.linspace(0, largest, 41)
     for (name, _), value in zip(states, values, strict=True):
-        axis.hist(value, bins=bins, alpha=0.6, label=name or None)
+        axis.hist(value, bins=bins.tolist(), alpha=0.6, label=name or None)
     axis.set(xlabel="effective resistance", ylabel="pairs of nodes", title="all pairs in one component")
     if states[0][0]:
         axis.legend()

@@ -27,7 +27,7 @@ from gnnkit.graph import Graph
 _FORMAT = 1
 _MAX_DEPTH = 12
 _OURS = ("gnnkit", "torch_geometric")
-Update = Callable[[bytes], None]
+Update = Callable[[Any], None]
 
 
 def transform_description(transform: Any) -> str:
@@ -54,7 +54,7 @@ def _described(value: Any, depth: int) -> Any:
         return {"dict": [[_described(key, depth + 1), _described(item, depth + 1)] for key, item in value.items()]}
     if isinstance(value, BaseTransform) and depth < _MAX_DEPTH:
         settings = getattr(value, "settings", None)
-        held = settings() if callable(settings) else vars(value)
+        held: dict[str, Any] = settings() if settings is not None else vars(value)
         described = {str(key): _described(item, depth + 1) for key, item in held.items()}
         return {"class": _class_name(type(value)), "settings": described}
     raise ConfigError(
@@ -108,7 +108,7 @@ def _feed(update: Update, value: Any) -> None:
     if isinstance(value, Tensor) and value.layout is torch.strided:
         update(f"tensor {value.dtype} {tuple(value.shape)}\n".encode())
         # Through bytes, because NumPy has no bfloat16.
-        update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     elif isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
         update(f"array {value.dtype} {value.shape}\n".encode() + value.tobytes())
     elif isinstance(value, Graph):

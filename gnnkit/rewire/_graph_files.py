@@ -212,7 +212,7 @@ def _npz_bytes(data: Any, source: GraphFile) -> bytes:
         scipy.sparse.save_npz(out, matrix.tocsr())
         return out.getvalue()
     attributes = edge_attributes(data)
-    arrays = {"num_nodes": np.int64(data.num_nodes)}
+    arrays: dict[str, Any] = {"num_nodes": np.int64(data.num_nodes)}
     for key, value in data.to_dict().items():
         if isinstance(value, Tensor):
             rows = value.detach().cpu()

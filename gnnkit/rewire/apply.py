@@ -137,7 +137,7 @@ def _in_parallel(
     except ValueError:
         # Not every back end can hand over results one by one.
         parallel = Parallel(n_jobs=num_workers)
-    chunks = parallel(delayed(task)(first, graphs) for first, graphs in _chunks(dataset))
+    chunks: Any = parallel(delayed(task)(first, graphs) for first, graphs in _chunks(dataset))
     disable = None if progress is None else not progress
     with tqdm(total=total, desc=type(task._transform).__name__, unit="graph", disable=disable) as bar:
         for done, complaint in chunks:

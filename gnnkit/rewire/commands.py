@@ -192,13 +192,14 @@ def _picture(before: Any, after: Any, suffix: str) -> bytes:
 
 
 def _summary(transform: str, graphs: list[Any], results: list[Any], output: Path) -> Summary:
-    counts = [0, 0, 0, 0]
+    before = after = added = removed = 0
     for data, result in zip(graphs, results, strict=True):
         size = max(int(data.num_nodes), int(result.num_nodes))
-        before, after = (
+        old, new = (
             SimpleGraph.from_edge_index(each.edge_index, size, allow_self_loops=True) for each in (data, result)
         )
-        added = int((before.find(after.ends) < 0).sum())
-        found = (before.num_edges, after.num_edges, added, before.num_edges - after.num_edges + added)
-        counts = [total + count for total, count in zip(counts, found, strict=True)]
-    return Summary(transform, len(graphs), *counts, output)
+        before += old.num_edges
+        after += new.num_edges
+        added += int((old.find(new.ends) < 0).sum())
+        removed += int((new.find(old.ends) < 0).sum())
+    return Summary(transform, len(graphs), before, after, added, removed, output)

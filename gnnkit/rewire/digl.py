@@ -54,7 +54,7 @@ class DigL(Rewiring):
     entries count as zero; so the choice is equivariant but for ties.
     Complexity: a Chebyshev series of ``K`` terms (about :math:`16 / \sqrt{\alpha}`, or :math:`t + 6 \sqrt{t} + 15`),
     applied to blocks of columns: ``O(K N (N + M))`` time, and memory for the result and four million numbers. That is
-    seconds for ten thousand nodes; beyond a hundred thousand, it is hours.
+    about half a minute for ten thousand nodes, and grows with the square of their number.
     """
 
     def __init__(
@@ -124,7 +124,8 @@ class DigL(Rewiring):
         """Rows and columns of the entries that stay."""
         rounded = np.rint(block / _RESOLUTION)
         if self.threshold is not None:
-            return np.nonzero((rounded >= np.rint(self.threshold / _RESOLUTION)) & (rounded >= 1))
+            row, column = np.nonzero((rounded >= np.rint(self.threshold / _RESOLUTION)) & (rounded >= 1))
+            return row, column
         row = np.argsort(-rounded, axis=0, kind="stable")[: self.top_k]
         column = np.broadcast_to(np.arange(block.shape[1]), row.shape)
         there = rounded[row, column] >= 1
@@ -151,7 +152,7 @@ def _coefficients(response: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     while terms <= _MAX_TERMS:
         angle = (np.arange(terms) + 0.5) * (np.pi / terms)
         # A type-2 cosine transform of the values at the Chebyshev nodes.
-        coefficients = dct(response(np.cos(angle))) / terms
+        coefficients = np.asarray(dct(response(np.cos(angle)))) / terms
         coefficients[0] /= 2
         small = np.abs(coefficients) <= 1e-14 * np.abs(coefficients).max()
         if small[terms // 2 :].all():
@@ -165,7 +166,7 @@ def _coefficients(response: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
 def _diffused(transition: scipy.sparse.csr_array, coefficients: np.ndarray, begin: int, end: int) -> np.ndarray:
     """Columns ``begin:end`` of the series in the transition matrix, by Clenshaw's recurrence."""
     diagonal = (np.arange(begin, end), np.arange(end - begin))
-    ahead = np.zeros((transition.shape[0], end - begin))
+    ahead = np.zeros((len(transition.indptr) - 1, end - begin))
     ahead[diagonal] = coefficients[-1]
     two_ahead = np.zeros_like(ahead)
     for coefficient in coefficients[-2:0:-1]:

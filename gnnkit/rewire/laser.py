@@ -40,7 +40,7 @@ class LASER(Rewiring):
         seed: Seed of the choice among nodes with the same :math:`\mu`.
 
     Raises:
-        ConfigError: If an argument is out of its range.
+        ConfigError: If an argument is out of its range; if there are more than 1e308 walks between two nodes.
 
     Determinism: the same graph and seed give the same edges; equivariant in distribution, and exactly where no two
     nodes tie. Numbers of walks above :math:`2^{53}` are compared to a relative 1e-12.
@@ -106,6 +106,8 @@ def _walk_counts(graph: SimpleGraph, row: Tensor, col: Tensor, radius: int, leng
         pairs = Graph(rowptr=rowptr[begin : end + 1] - first, col=col[first:last], edge_id=None, num_src=num_nodes)
         parts.append(_block_walk_counts(adjacency, begin, pairs, radius, length))
     counts = torch.cat(parts)
+    if not bool(counts.isfinite().all()):
+        raise ConfigError(f"there are more walks of length {length} than float64 can count; take a smaller walk_length")
     # Above 2^53 sums depend on the order of their terms, hence on the numbering of the nodes.
     mantissa, exponent = torch.frexp(counts)
     return torch.where(counts < _EXACT, counts, torch.ldexp((mantissa * 2.0**40).round(), exponent))

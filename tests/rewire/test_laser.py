@@ -202,6 +202,8 @@ def test_bad_input_is_named():
     ):
         with pytest.raises(ConfigError, match=words):
             LASER(**arguments)
+    with pytest.raises(ConfigError, match="more walks of length 900 than float64 can count"):
+        LASER(walk_length=900)(data_of(nx.star_graph(5)))
     with pytest.raises(DataError, match="directed"):
         LASER()(Data(edge_index=torch.tensor([[0, 1], [1, 2]]), num_nodes=3))
 

@@ -59,7 +59,7 @@ class Rewiring(BaseTransform):
     """
 
     def __init__(self, *, edge_fill: Fill | None = None, seed: int = 0) -> None:
-        self.edge_fill = _checked_fill(edge_fill)
+        self.edge_fill = checked_fill(edge_fill)
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise ConfigError(f"seed must be an integer, got {seed!r}")
         self.seed = seed
@@ -67,6 +67,10 @@ class Rewiring(BaseTransform):
     @abstractmethod
     def rewire(self, graph: SimpleGraph, generator: torch.Generator) -> Change:
         """What is to change in one graph; ``generator`` is the only source of chance."""
+
+    def read(self, data: Any) -> SimpleGraph:
+        """The graph that is rewired; a method that weights matter to reads them here as well."""
+        return SimpleGraph.from_edge_index(data.edge_index, int(data.num_nodes), allow_self_loops=True)
 
     def settings(self) -> dict[str, Any]:
         """The hyper-parameters by name, in the order of the constructor; for printing and for the key of a cache."""
@@ -88,7 +92,7 @@ class Rewiring(BaseTransform):
             raise DataError(f"{name} needs data.edge_index, which is missing")
         if not has_num_nodes(data):
             raise DataError(f"{name}: nothing tells the number of nodes; set data.num_nodes")
-        graph = SimpleGraph.from_edge_index(data.edge_index, int(data.num_nodes), allow_self_loops=True)
+        graph = self.read(data)
         change = self.rewire(graph, torch.Generator().manual_seed(self.seed))
         return apply_change(data, graph, change, self.edge_fill, name=name)
 
@@ -223,7 +227,8 @@ def _earlier_types(value: Tensor, name: str) -> Tensor:
     return types.long()
 
 
-def _checked_fill(fill: Fill | None) -> Fill | None:
+def checked_fill(fill: Fill | None) -> Fill | None:
+    """``fill``; raises ConfigError where it is neither a number, ``"mean"``, nor a dictionary of these."""
     for value in fill.values() if isinstance(fill, dict) else [fill]:
         if value is None or value == "mean" or (isinstance(value, (int, float)) and not isinstance(value, bool)):
             continue

@@ -1,5 +1,6 @@
 """What all rewirings of undirected graphs share: they read a ``Data``, and write edges back without losing anything."""
 
+import inspect
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -74,7 +75,7 @@ class Rewiring(BaseTransform):
 
     def settings(self) -> dict[str, Any]:
         """The hyper-parameters by name, in the order of the constructor; for printing and for the key of a cache."""
-        return {key: value for key, value in vars(self).items() if not key.startswith("_")}
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def forward(self, data: Any) -> Any:
         """Rewires a ``Data`` or ``Batch``; the one given is left as it is.

@@ -1,7 +1,15 @@
 """Operators on tensors and graphs; each is also ``torch.ops.gnnkit.<name>``, differentiable and traceable."""
 
 from gnnkit import _backend
-from gnnkit.ops import balanced_forman, cycles, sdrf, supporting_edges  # noqa: F401 (they only register operators)
+from gnnkit.ops import (  # noqa: F401 (they only register operators)
+    balanced_forman,
+    borf,
+    cycles,
+    ollivier,
+    ollivier_weighted,
+    sdrf,
+    supporting_edges,
+)
 from gnnkit.ops.attention import attend, gat, gatv2
 from gnnkit.ops.dropout import dropout_epilogue
 from gnnkit.ops.edges import aggregate, gather

@@ -3,6 +3,7 @@
 from gnnkit.rewire._rewiring import Rewiring
 from gnnkit.rewire.afr import AFR
 from gnnkit.rewire.apply import apply
+from gnnkit.rewire.borf import BORF
 from gnnkit.rewire.digl import DigL
 from gnnkit.rewire.expander import Expander
 from gnnkit.rewire.k_hop import KHop
@@ -13,6 +14,7 @@ from gnnkit.rewire.virtual_node import VirtualNode
 
 __all__ = [
     "AFR",
+    "BORF",
     "DigL",
     "Expander",
     "KHop",

@@ -13,7 +13,13 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "CPU": {},
     "CUDA": {
         "balanced_forman": ON_CPU_ONLY,
+        "borf": ON_CPU_ONLY,
         "edge_cycles": ON_CPU_ONLY,
+        "ollivier": ON_CPU_ONLY,
+        "ollivier_plan": ON_CPU_ONLY,
+        "ollivier_sinkhorn": ON_CPU_ONLY,
+        "ollivier_weighted": ON_CPU_ONLY,
+        "ollivier_weighted_plan": ON_CPU_ONLY,
         "sdrf": ON_CPU_ONLY,
         "supporting_edges": ON_CPU_ONLY,
     },

@@ -38,8 +38,19 @@ pytestmark = [
 every_entry = pytest.mark.parametrize("name", ENTRIES)
 # What the maximum and the sum are where a logit is NaN is nobody's business: the result is NaN.
 INTERNAL_RESULTS = {"attention": 1}
-# Operators whose front is not in gnnkit.ops: test_local_cycles.
-FUZZED_ELSEWHERE = {"balanced_forman", "edge_cycles", "sdrf", "supporting_edges"}
+# Operators whose front is not in gnnkit.ops: test_local_cycles, test_ollivier.
+FUZZED_ELSEWHERE = {
+    "balanced_forman",
+    "borf",
+    "edge_cycles",
+    "ollivier",
+    "ollivier_plan",
+    "ollivier_sinkhorn",
+    "ollivier_weighted",
+    "ollivier_weighted_plan",
+    "sdrf",
+    "supporting_edges",
+}
 
 
 def test_every_operator_has_an_entry():

@@ -67,7 +67,8 @@ def real_section(content: Content, measured_on: str) -> Iterator[str]:
     yield from ("## Rewiring of real graphs", "", measured_on)
     yield (
         "Time is the median per graph, each graph rewired once; added and removed are undirected edges per graph, on "
-        f"average; gap and total resistance are means over graphs, medians in brackets; components are means. Here {content['disconnected']}."
+        "average; gap and total resistance are means over graphs, medians in brackets; components are means. Here "
+        f"{content['disconnected']}."
     )
     for dataset in content["datasets"]:
         yield from ("", f"### {dataset['name']}", "")

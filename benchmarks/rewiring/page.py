@@ -67,7 +67,8 @@ def real_section(content: Content, measured_on: str) -> Iterator[str]:
     yield from ("## Rewiring of real graphs", "", measured_on)
     yield (
         "Time is the median per graph, each graph rewired once; added and removed are undirected edges per graph, on "
-        f"average; gap and total resistance are means over graphs, medians in brackets. Here {content['disconnected']}."
+        "average; gap and total resistance are means over graphs, medians in brackets; components are means. Here "
+        f"{content['disconnected']}."
     )
     for dataset in content["datasets"]:
         yield from ("", f"### {dataset['name']}", "")
@@ -79,8 +80,11 @@ def real_section(content: Content, measured_on: str) -> Iterator[str]:
             f"on average{'' if dataset['official'] else '; not the official files'}."
         )
         yield ""
-        yield "| method | ms | added | removed | gap before | gap after | resistance before | resistance after |"
-        yield "|---" * 8 + "|"
+        yield (
+            "| method | ms | added | removed | gap before | gap after | resistance before | resistance after "
+            "| components before | after |"
+        )
+        yield "|---" * 10 + "|"
         for row in dataset["rows"]:
             yield _real_row(row)
 
@@ -97,12 +101,13 @@ def _real_row(row: Content) -> str:
     if notes:
         name += f" ({'; '.join(notes)})"
     if "times" not in row:
-        return f"| {name} | | | | | | | |"
+        return f"| {name} |{' |' * 9}"
     figures = [digits(row["times"]["median_ms"]), f"{row['added']:g}", f"{row['removed']:g}"]
     for quantity, form in (("gap", ".4f"), ("resistance", ",.0f")):
         for key in ("before", "after"):
             value = row[key][quantity]
             figures.append("none" if value is None else f"{value['mean']:{form}} ({value['median']:{form}})")
+    figures += [f"{row[key]['components']:g}" for key in ("before", "after")]
     return f"| {name} | {' | '.join(figures)} |"
 
 

@@ -42,15 +42,17 @@ DISCONNECTED = (
 
 @dataclass
 class Spectrum:
-    """Two numbers about a graph.
+    """Numbers about a graph.
 
     Attributes:
         gap: Spectral gap of the largest component; None where that is a single node.
         resistance: Total effective resistance, summed over components.
+        components: How many there are; removing edges can make more, and then resistances of fewer pairs add up.
     """
 
     gap: float | None
     resistance: float
+    components: int
 
 
 @dataclass
@@ -92,7 +94,7 @@ def spectrum(data: Any) -> Spectrum:
     component = torch.from_numpy(label).long()
     sizes = torch.bincount(component, minlength=count)
     largest = int(sizes.argmax()) if count else -1
-    found = Spectrum(None, 0.0)
+    found = Spectrum(None, 0.0, int(count))
     for number in (sizes > 1).nonzero().flatten().tolist():
         edge_index, chosen = _part(source, target, component, number)
         settings = {} if weight is None else {"weight": weight[chosen]}
@@ -171,6 +173,7 @@ def row(method: str, settings: dict[str, Any], outcome: Outcome) -> dict[str, An
             "gap": _mean_and_median(gaps),
             "resistance": _mean_and_median([entry.resistance for entry in spectra]),
             "without_gap": len(spectra) - len(gaps),
+            "components": round(statistics.fmean(entry.components for entry in spectra), 3),
         }
     return found
 

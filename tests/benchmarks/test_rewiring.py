@@ -135,7 +135,7 @@ def test_networkx_is_timed_and_compared() -> None:
 
 
 def plain_spectrum(data: Data) -> real_data.Spectrum:
-    return real_data.Spectrum(None if data.num_edges == 0 else 0.25, float(data.num_edges))
+    return real_data.Spectrum(None if data.num_edges == 0 else 0.25, float(data.num_edges), 1)
 
 
 def test_real_graphs_that_fail_are_counted_and_the_others_compared(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,6 +169,7 @@ def test_the_spectrum_is_that_of_the_largest_component_and_the_sum_of_all() -> N
     found = real_data.spectrum(data)
     assert found.gap == pytest.approx(1 - math.cos(math.pi / 3))
     assert found.resistance == pytest.approx(12)
+    assert found.components == 3
     data.edge_weight = torch.full((data.num_edges,), 2.0)
     assert real_data.spectrum(data).resistance == pytest.approx(6)
     lonely = real_data.spectrum(undirected(np.zeros((2, 0), dtype=np.int64), 2))
@@ -195,7 +196,8 @@ def test_the_page_shows_both_tables() -> None:
         "peers": [{"name": "p", "origin": "o", "median_ms": 99.0, "ratio": 0.0802},
                   {"name": "q", "origin": "o", "failure": "it crashed"}],
     }  # fmt: skip
-    spectra = {"gap": {"mean": 0.25, "median": 0.2}, "resistance": {"mean": 1e4, "median": 9e3}, "without_gap": 0}
+    spectra = {"gap": {"mean": 0.25, "median": 0.2}, "resistance": {"mean": 1e4, "median": 9e3}}
+    spectra |= {"without_gap": 0, "components": 1.5}
     line = {
         "method": "M", "settings": {"k": 2}, "tried": 9, "graphs": 8, "failed": 1, "failure": "graph 1: no",
         "times": times, "added": 1.0, "removed": 0.0, "before": spectra, "after": spectra | {"gap": None},
@@ -217,7 +219,7 @@ def test_the_page_shows_both_tables() -> None:
     assert "| GTR | g | 4, 1,000,000 | | | q, o | it crashed |  | | | |" in page
     assert "not the official files" in page
     expected = "| M(k=2) (**failed** on 1 of 9 graphs: graph 1: no) | 1,234 | 1 | 0 | 0.2500 (0.2000) | none | "
-    assert expected + "10,000 (9,000) | 10,000 (9,000) |" in page
+    assert expected + "10,000 (9,000) | 10,000 (9,000) | 1.5 | 1.5 |" in page
 
 
 def test_figures_have_three_digits_and_cells_no_bars() -> None:

@@ -225,7 +225,9 @@ def _walks(graph: SimpleGraph, alpha: float) -> tuple[Tensor, Tensor, Tensor, Te
     row = torch.arange(graph.num_nodes).repeat_interleave(graph.degree)
     lengths = torch.ones(graph.num_edges, dtype=torch.float64) if graph.weight is None else graph.weight
     if graph.num_edges and float(lengths.max()) > _LONGEST:
-        raise DataError(f"lengths must be below {_LONGEST}, since mass falls with their square, got {float(lengths.max())}")
+        raise DataError(
+            f"lengths must be below {_LONGEST}, since mass falls with their square, got {float(lengths.max())}"
+        )
     length = lengths[graph.edge]
     # Relative to the shortest edge of each node, so that long edges do not all vanish.
     score = -length.square()

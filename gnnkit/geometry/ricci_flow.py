@@ -29,8 +29,8 @@ def ricci_flow(
     .. math:: w_e \leftarrow w_e - \eta \, \kappa_e \, w_e
 
     Ni et al., "Community detection on networks with Ricci flow", 2019. :math:`\kappa` is the Ollivier-Ricci curvature
-    for the present lengths (see :func:`ollivier_ricci`), measured anew in every step. After each step lengths are scaled
-    to a mean of 1. Edges between communities come out long: cutting the longest ones finds communities.
+    for the present lengths (see :func:`ollivier_ricci`), measured anew in every step. After each step lengths are
+    scaled to a mean of 1. Edges between communities come out long: cutting the longest ones finds communities.
 
     The flow runs in every connected component by itself, and ends there when the curvatures of its edges differ by less
     than ``tolerance``. Lengths do not shrink below 1e-12 of the mean.
@@ -60,11 +60,11 @@ def ricci_flow(
     if weight is None:
         weight = torch.ones(edge_index.shape[-1:], dtype=torch.float64)
     graph = SimpleGraph.from_edge_index(edge_index, num_nodes, weight=weight, parallel="min")
-    length = graph.weight
+    length = torch.ones(0, dtype=torch.float64) if graph.weight is None else graph.weight
     component = graph.components()[graph.ends[0]]
     num_components = int(component.max()) + 1 if component.numel() else 0
     count = torch.bincount(component, minlength=num_components).double()
-    for _ in range(steps if length is not None else 0):
+    for _ in range(steps):
         curvature = weighted_curvature(replace(graph, weight=length), alpha)
         moves = (_spread(curvature, component, num_components) >= tolerance)[component]
         if not bool(moves.any()):

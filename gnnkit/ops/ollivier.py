@@ -1,8 +1,9 @@
 """Cheapest transport between the lazy random walks of the ends of edges, in whole numbers.
 
-Operators on a :class:`~gnnkit.geometry.simple_graph.SimpleGraph`: ``rowptr`` and ``col`` are its neighbours in ascending
-order, ``ends`` ``[2, M]`` are edges of it. The walk of an end stays where it is with probability ``stays / of`` and else
-goes to a neighbour. Masses are counted in units, of which a walk has ``of * lcm(d_u, d_v)``: all of them are whole.
+Operators on a :class:`~gnnkit.geometry.simple_graph.SimpleGraph`: ``rowptr`` and ``col`` are its neighbours in
+ascending order, ``ends`` ``[2, M]`` are edges of it. The walk of an end stays where it is with probability
+``stays / of`` and else goes to a neighbour. Masses are counted in units, of which a walk has ``of * lcm(d_u, d_v)``:
+all of them are whole.
 """
 
 import math

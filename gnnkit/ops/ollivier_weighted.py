@@ -14,6 +14,7 @@ from torch import Tensor
 from gnnkit.ops._library import define
 from gnnkit.ops.ollivier import linear_program
 
+# Mass below this the kernels round to nothing.
 _SMALLEST = 2.0**-51
 
 
@@ -58,7 +59,7 @@ def reference(
 ) -> tuple[Tensor, Tensor]:
     """A linear program per edge over Dijkstra's distances; and the distance of the ends.
 
-    Masses below the solver's tolerances may end up anywhere: costs are right to about 1e-9 of the longest distance.
+    Masses below the solver's tolerances may end up anywhere: costs are right to about 1e-7 of the longest distance.
     """
     return _solve(rowptr, col, length, share, ends, stays, lambda *problem: linear_program(*problem)[1])
 
@@ -102,9 +103,11 @@ def sinkhorn_reference(
     tolerance: float,
 ) -> tuple[Tensor, Tensor]:
     """Sinkhorn's method in the log domain, then rounded to the masses."""
-    return _solve(
-        rowptr, col, length, share, ends, stays, lambda *problem: _sinkhorn(*problem, epsilon, steps, tolerance)
-    )
+
+    def solve(has: Any, wants: Any, cost: Any) -> float:
+        return _sinkhorn(has, wants, cost, epsilon, steps, tolerance)
+
+    return _solve(rowptr, col, length, share, ends, stays, solve)
 
 
 def _sinkhorn(has: Any, wants: Any, cost: Any, epsilon: float, steps: int, tolerance: float) -> float:

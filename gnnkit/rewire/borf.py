@@ -9,7 +9,7 @@ from gnnkit.rewire._rewiring import Change, Fill, Rewiring, check_edge_count, ed
 
 
 class BORF(Rewiring):
-    r"""Batch Ollivier-Ricci flow: adds edges around the most negatively curved ones, and removes the most positive ones.
+    r"""Batch Ollivier-Ricci flow: adds edges around the most negatively curved ones, removes the most positive ones.
 
     Nguyen et al., "Revisiting over-smoothing and over-squashing using Ollivier-Ricci curvature", 2023. In every batch,
     the Ollivier-Ricci curvature at :math:`\alpha = 0` of all edges is measured (see

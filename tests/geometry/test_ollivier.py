@@ -16,6 +16,7 @@ from gnnkit.geometry import lin_lu_yau, ollivier_ricci, ollivier_ricci_plan
 from tests.geometry.peer import graph_ricci_curvature
 from tests.geometry.undirected import edge_index_of, random_graph, values_by_edge
 from tests.geometry.undirected import lin_lu_yau as lin_lu_yau_by_program
+from tests.ops.kernels import needs_kernels
 
 ALPHAS = (0.0, 0.5, 1 / 3, 0.123)
 seeds = st.integers(0, 2**20)
@@ -229,6 +230,7 @@ def test_graphs_without_edges_have_no_curvature(num_nodes: int):
     assert ollivier_ricci(nothing, num_nodes, method="sinkhorn").shape == (0,)
 
 
+@needs_kernels
 def test_hubs_of_ten_thousand_neighbours_take_no_more_memory_than_their_edges():
     """Two hubs next to each other: a table of distances between their neighbours would take 800 megabytes."""
     leaves = torch.arange(2, 20_002)
@@ -274,7 +276,7 @@ def test_masses_beyond_64_bits_are_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("gnnkit.geometry.ollivier._MOST_UNITS", 1000)
     edge_index, num_nodes = edge_index_of(nx.barbell_graph(7, 0))
     assert ollivier_ricci(edge_index, num_nodes, alpha=0.5).isfinite().all()
-    with pytest.raises(DataError, match="6 and 7 neighbours.*denominator 100,.*simpler fraction"):
+    with pytest.raises(DataError, match=r"6 and 7 neighbours.*denominator 100,.*simpler fraction"):
         ollivier_ricci(edge_index, num_nodes, alpha=0.01)
     with pytest.raises(DataError, match="simpler fraction"):
         ollivier_ricci_plan(edge_index, num_nodes, alpha=0.01)

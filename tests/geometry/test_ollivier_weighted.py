@@ -59,7 +59,7 @@ def test_equals_an_independent_optimal_transport(alpha: float, spread: float):
     for seed in range(12):
         graph, edge_index, length, num_nodes = weighted(random_graph(seed, 16), seed, spread)
         found = values_by_edge(edge_index, ollivier_ricci(edge_index, num_nodes, alpha=alpha, weight=length))
-        for (u, v), value in list(found.items())[:12]:
+        for (u, v), value in list(found.items())[:10]:
             has, wants, cost, between = problem_of(graph, u, v, alpha)
             expected = 1 - ot.emd2(has / has.sum(), wants / wants.sum(), cost) / between
             assert value == pytest.approx(expected, abs=1e-9 * max(1, cost.max() / between))
@@ -187,9 +187,7 @@ def test_sinkhorn_that_was_stopped_early_still_has_the_right_masses():
         edge_index, num_nodes = edge_index_of(random_graph(seed))
         exact = ollivier_ricci(edge_index, num_nodes)
         for iterations in (1, 2, 5):
-            early = ollivier_ricci(
-                edge_index, num_nodes, method="sinkhorn", epsilon=0.01, max_iterations=iterations
-            )
+            early = ollivier_ricci(edge_index, num_nodes, method="sinkhorn", epsilon=0.01, max_iterations=iterations)
             assert bool((early <= exact + 1e-12).all())
             assert bool((early >= -2 - 1e-12).all())
 
@@ -199,9 +197,9 @@ def test_lengths_that_are_none_are_refused(wrong: float):
     edge_index = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
     weight = torch.tensor([wrong, wrong, 1.0, 1.0], dtype=torch.float64)
     for method in ("exact", "sinkhorn"):
-        with pytest.raises(DataError, match="finite and positive|must be below"):
+        with pytest.raises(DataError, match=r"finite and positive|must be below"):
             ollivier_ricci(edge_index, 3, weight=weight, method=method)
-    with pytest.raises(DataError, match="finite and positive|must be below"):
+    with pytest.raises(DataError, match=r"finite and positive|must be below"):
         ollivier_ricci_plan(edge_index, 3, weight=weight)
 
 

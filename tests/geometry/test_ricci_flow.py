@@ -57,7 +57,9 @@ def test_components_flow_by_themselves():
 def test_flat_components_are_left_as_they_were_given():
     edge_index, num_nodes = edge_index_of(nx.complete_graph(5))
     assert torch.equal(ricci_flow(edge_index, num_nodes), torch.ones(20, dtype=torch.float64))
-    assert torch.equal(ricci_flow(edge_index, num_nodes, weight=torch.full((20,), 3.0)), torch.full((20,), 3.0).double())
+    assert torch.equal(
+        ricci_flow(edge_index, num_nodes, weight=torch.full((20,), 3.0)), torch.full((20,), 3.0).double()
+    )
     edge_index, num_nodes = edge_index_of(nx.barbell_graph(4, 0))
     weight = torch.full((edge_index.size(1),), 2.0)
     assert torch.equal(ricci_flow(edge_index, num_nodes, weight=weight, steps=0), weight.double())

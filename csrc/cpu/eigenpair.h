@@ -12,7 +12,7 @@ namespace gnnkit {
 class LaplacianInverse {
  public:
   explicit LaplacianInverse(const WeightedGraph& graph)
-      : eliminated_(eliminate(graph, effort(graph))), core_rows_(eliminated_.core()) {
+      : eliminated_(eliminate(graph, effort(graph), effort(graph))), core_rows_(eliminated_.core()) {
     place_.resize(eliminated_.order.size());
     const int64_t size = eliminated_.core_nodes();
     if (size == 0) return;
@@ -24,6 +24,9 @@ class LaplacianInverse {
   }
   LaplacianInverse(const LaplacianInverse&) = delete;
   LaplacianInverse& operator=(const LaplacianInverse&) = delete;
+
+  // Whether there is a factorisation; else every application iterates.
+  bool direct() const { return solver_.empty(); }
 
   void apply(double* x) {
     const int64_t nodes = static_cast<int64_t>(eliminated_.order.size()), first = eliminated_.eliminated();
@@ -148,20 +151,24 @@ class Tridiagonal {
   }
 };
 
-// Lanczos iteration on D^1/2 L^+ D^1/2, whose largest eigenvalue is the inverse of the one that is sought, orthogonal
-// to D^1/2 1. It starts from fixed numbers g, so that of a repeated eigenvalue it finds the projection of g onto the
-// eigenspace, whichever way the graph is solved.
+// Lanczos iterations, all of them orthogonal to D^1/2 1, which belongs to the smallest eigenvalue. They start from
+// fixed numbers g, so that of a repeated eigenvalue they find the projection of g onto the eigenspace, whichever of
+// them runs.
+//
+// Where the Laplacian can be factorised, the matrix is D^1/2 L^+ D^1/2, whose largest eigenvalue is the inverse of the
+// one that is sought: this takes few steps. Else it is I + D^-1/2 A D^-1/2; a graph that fills up when it is factorised
+// has few bottlenecks, and this takes few steps for it.
 class EigenSolver {
  public:
   explicit EigenSolver(const WeightedGraph& graph)
-      : inverse_(graph), nodes_(graph.nodes), root_(static_cast<size_t>(graph.nodes), 0.0) {
+      : graph_(graph), inverse_(graph), root_(static_cast<size_t>(graph.nodes), 0.0) {
     double volume = 0;
-    for (int64_t i = 0; i < nodes_; ++i) {
+    for (int64_t i = 0; i < graph.nodes; ++i) {
       for (int64_t p = graph.rowptr[i]; p < graph.rowptr[i + 1]; ++p) root_[i] += graph.weight[p];
       volume += root_[i];
     }
     trivial_.resize(root_.size());
-    for (int64_t i = 0; i < nodes_; ++i) {
+    for (int64_t i = 0; i < graph.nodes; ++i) {
       root_[i] = std::sqrt(root_[i]);
       trivial_[i] = volume > 0 ? root_[i] / std::sqrt(volume) : 0.0;
     }
@@ -173,71 +180,114 @@ class EigenSolver {
     return multiple - std::floor(multiple) - 0.5;
   }
 
-  // Writes a vector of length 1 and returns the eigenvalue; NaN where the iteration did not come to an end.
+  // Writes a vector of length 1 and returns the eigenvalue; NaN where no iteration came to an end.
   double solve(double* vector) {
-    for (int64_t i = 0; i < nodes_; ++i) vector[i] = start(i);
-    for (int round = 0; round < kRounds; ++round) {
-      const double value = iterate(vector);
-      if (value > 0) return 1 / value;
+    if (!inverse_.direct()) {
+      std::vector<double> work(root_.size());
+      const double value = repeat(vector, kForwardRounds, false, [&](double* x) { adjacent(x, work); });
+      if (value > 0) return 2 - value;
     }
-    return std::numeric_limits<double>::quiet_NaN();
+    const double value = repeat(vector, kRounds, true, [&](double* x) {
+      for (int64_t i = 0; i < graph_.nodes; ++i) x[i] *= root_[i];
+      inverse_.apply(x);
+      for (int64_t i = 0; i < graph_.nodes; ++i) x[i] *= root_[i];
+    });
+    return value > 0 ? 1 / value : std::numeric_limits<double>::quiet_NaN();
   }
 
  private:
   static constexpr int kRounds = 40;
-  static constexpr size_t kBasis = 150;
-  static constexpr double kTolerance = 1e-11;
+  static constexpr int kForwardRounds = 3;
+  static constexpr size_t kBasis = 160;
+  static constexpr size_t kForwardBasis = 480;
+  static constexpr double kTolerance = 1e-13;
+
+  // x = (I + D^-1/2 A D^-1/2) x
+  void adjacent(double* x, std::vector<double>& work) const {
+    for (int64_t i = 0; i < graph_.nodes; ++i) work[i] = root_[i] > 0 ? x[i] / root_[i] : 0.0;
+    parallel_over_rows(graph_.rowptr, graph_.nodes, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        double sum = 0;
+        for (int64_t p = graph_.rowptr[i]; p < graph_.rowptr[i + 1]; ++p) sum += graph_.weight[p] * work[graph_.col[p]];
+        if (root_[i] > 0) x[i] += sum / root_[i];
+      }
+    });
+  }
 
   double dot(const double* a, const double* b) const {
     double sum = 0;
-    for (int64_t i = 0; i < nodes_; ++i) sum += a[i] * b[i];
+    for (int64_t i = 0; i < graph_.nodes; ++i) sum += a[i] * b[i];
     return sum;
   }
 
   void take_out(const double* direction, double* x) const {
     const double part = dot(direction, x);
-    for (int64_t i = 0; i < nodes_; ++i) x[i] -= part * direction[i];
+    for (int64_t i = 0; i < graph_.nodes; ++i) x[i] -= part * direction[i];
   }
 
-  // Makes x orthogonal to the trivial vector and all of the basis; returns its length.
-  double orthogonalise(double* x) const {
-    for (int pass = 0; pass < 2; ++pass) {
+  // Makes x orthogonal to the trivial vector and to all of the basis, or to the last two; returns its length. A basis
+  // that loses its orthogonality does so only once an eigenvector is found.
+  double orthogonalise(double* x, bool all) const {
+    for (int pass = 0; pass < (all ? 2 : 1); ++pass) {
+      for (size_t k = all || basis_.size() < 2 ? 0 : basis_.size() - 2; k < basis_.size(); ++k)
+        take_out(basis_[k].data(), x);
       take_out(trivial_.data(), x);
-      for (size_t k = 0; k < basis_.size(); ++k) take_out(basis_[k].data(), x);
     }
     return std::sqrt(dot(x, x));
   }
 
-  // One Krylov space from `vector`, which gets its best vector. Returns the eigenvalue, or -1 to go on from there.
-  double iterate(double* vector) {
-    basis_.clear();
-    Tridiagonal matrix;
-    std::vector<double> work(vector, vector + nodes_), ritz;
-    double length = orthogonalise(work.data());
+  template <typename Apply>
+  double repeat(double* vector, int rounds, bool inverse, const Apply& apply) {
+    for (int64_t i = 0; i < graph_.nodes; ++i) vector[i] = start(i);
     double value = -1;
-    bool done = false;
-    while (!done && basis_.size() < kBasis) {
-      for (double& entry : work) entry /= length;
-      basis_.push_back(work);
-      for (int64_t i = 0; i < nodes_; ++i) work[i] *= root_[i];
-      inverse_.apply(work.data());
-      for (int64_t i = 0; i < nodes_; ++i) work[i] *= root_[i];
-      matrix.diagonal.push_back(dot(work.data(), basis_.back().data()));
-      length = orthogonalise(work.data());
-      value = matrix.largest(ritz);
-      const bool whole_space = static_cast<int64_t>(basis_.size()) + 1 >= nodes_;
-      done = whole_space || !(length * std::abs(ritz.back()) > kTolerance * value);
-      matrix.beside.push_back(length);
-    }
-    std::fill(vector, vector + nodes_, 0.0);
-    for (size_t k = 0; k < basis_.size(); ++k) {
-      for (int64_t i = 0; i < nodes_; ++i) vector[i] += ritz[k] * basis_[k][i];
-    }
-    return done ? value : -1;
+    for (int round = 0; round < rounds && !(value > 0); ++round) value = iterate(vector, inverse, apply);
+    return value;
   }
 
+  // One Krylov space from `vector`, which gets its best vector. Returns the eigenvalue, or -1 to go on from there.
+  template <typename Apply>
+  double iterate(double* vector, bool inverse, const Apply& apply) {
+    basis_.clear();
+    Tridiagonal matrix;
+    std::vector<double> work(vector, vector + graph_.nodes), ritz;
+    double length = orthogonalise(work.data(), true);
+    double value = -1;
+    bool done = false;
+    const size_t limit = inverse ? kBasis : kForwardBasis;
+    while (!done && basis_.size() < limit) {
+      for (double& entry : work) entry /= length;
+      basis_.push_back(work);
+      apply(work.data());
+      matrix.diagonal.push_back(dot(work.data(), basis_.back().data()));
+      length = orthogonalise(work.data(), inverse);
+      const bool whole_space = static_cast<int64_t>(basis_.size()) + 1 >= graph_.nodes;
+      if (inverse || whole_space || basis_.size() % 8 == 0 || !(length > kTolerance)) {
+        value = matrix.largest(ritz);
+        done = whole_space || !(length * std::abs(ritz.back()) > kTolerance * value);
+      }
+      matrix.beside.push_back(length);
+    }
+    std::fill(vector, vector + graph_.nodes, 0.0);
+    for (size_t k = 0; k < basis_.size(); ++k) {
+      for (int64_t i = 0; i < graph_.nodes; ++i) vector[i] += ritz[k] * basis_[k][i];
+    }
+    if (inverse) return done ? value : -1;
+    return done && is_eigenvector(vector, value, apply) ? value : -1;
+  }
+
+  template <typename Apply>
+  bool is_eigenvector(double* vector, double value, const Apply& apply) const {
+    const double norm = std::sqrt(dot(vector, vector));
+    for (int64_t i = 0; i < graph_.nodes; ++i) vector[i] /= norm;
+    std::vector<double> image(vector, vector + graph_.nodes);
+    apply(image.data());
+    double square = 0;
+    for (int64_t i = 0; i < graph_.nodes; ++i) square += std::pow(image[i] - value * vector[i], 2);
+    return square <= 1e-22;
+  }
+
+  WeightedGraph graph_;
   LaplacianInverse inverse_;
-  int64_t nodes_;
   std::vector<double> root_;
   std::vector<double> trivial_;
   std::vector<std::vector<double>> basis_;

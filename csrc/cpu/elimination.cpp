@@ -109,14 +109,16 @@ class Eliminator {
     }
   }
 
-  Elimination run(int64_t effort) {
+  Elimination run(int64_t effort, int64_t late_effort) {
     Elimination out;
     out.ptr.push_back(0);
     DegreeQueue queue(degree_, gone_);
     for (int64_t remaining = nodes_; remaining > 0; --remaining) {
       const int64_t node = queue.front();
       const int64_t degree = degree_[node];
-      if (degree > 0 && degree * degree > effort / remaining) break;
+      const int64_t allowed = remaining > nodes_ * 3 / 10 ? effort : late_effort;
+      if (degree * degree > allowed / remaining) break;
+      if (degree >= kDenseDegree && degree * 3 >= remaining) break;
       eliminate_node(node, out);
       for (size_t e = static_cast<size_t>(out.ptr[out.ptr.size() - 2]); e < out.neighbor.size(); ++e)
         queue.push(out.neighbor[e]);
@@ -130,6 +132,8 @@ class Eliminator {
     int64_t node;
     int64_t edge;
   };
+
+  static constexpr int64_t kDenseDegree = 16;
 
   void join(int64_t a, int64_t b, double weight) {
     const uint64_t key =
@@ -248,10 +252,8 @@ struct EliminatedRows {
   int64_t rows() const { return ptr.size(0) - 1; }
 };
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> eliminate_nodes(const Tensor& rowptr_in,
-                                                                                           const Tensor& col_in,
-                                                                                           const Tensor& weight_in,
-                                                                                           int64_t effort) {
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> eliminate_nodes(
+    const Tensor& rowptr_in, const Tensor& col_in, const Tensor& weight_in, int64_t effort, int64_t late_effort) {
   const Tensor rowptr = dense(rowptr_in), col = dense(col_in), weight = dense(weight_in);
   check_structure(rowptr, col, std::nullopt);
   check_types(col, weight);
@@ -259,7 +261,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> elimi
   const int64_t nodes = rowptr.size(0) - 1;
   check_boundaries(read<int64_t>(rowptr), nodes, col.size(0));
   check_range(read<int64_t>(col), col.size(0), nodes);
-  const Elimination out = eliminate({read<int64_t>(rowptr), read<int64_t>(col), read<double>(weight), nodes}, effort);
+  const Elimination out =
+      eliminate({read<int64_t>(rowptr), read<int64_t>(col), read<double>(weight), nodes}, effort, late_effort);
   return {tensor_of(out.order, col),    tensor_of(out.ptr, col),        tensor_of(out.neighbor, col),
           tensor_of(out.share, col),    tensor_of(out.pivot, col),      tensor_of(out.core_rowptr, col),
           tensor_of(out.core_col, col), tensor_of(out.core_weight, col)};
@@ -372,7 +375,9 @@ std::tuple<Tensor, Tensor> eliminated_resistance(const Tensor& ptr, const Tensor
 
 }  // namespace
 
-Elimination eliminate(const WeightedGraph& graph, int64_t effort) { return Eliminator(graph).run(effort); }
+Elimination eliminate(const WeightedGraph& graph, int64_t effort, int64_t late_effort) {
+  return Eliminator(graph).run(effort, late_effort);
+}
 
 void substitute_forward(const int64_t* ptr, const int64_t* neighbor, const double* share, int64_t eliminated,
                         double* block, int64_t width, int64_t first, int64_t last) {

@@ -33,8 +33,10 @@ struct Elimination {
 };
 
 // Eliminates nodes of smallest degree, of equals the one that has had that degree longest, until `remaining nodes *
-// degree^2`, what the rest would cost if degrees stayed, is above `effort`. Reads the entries above the diagonal.
-Elimination eliminate(const WeightedGraph& graph, int64_t effort);
+// degree^2`, what the rest would cost if degrees stayed, is above `effort`; once less than 3 in 10 nodes are left,
+// above `late_effort`. It also ends where a third of all pairs are joined: dense matrices do the rest faster. Reads the
+// entries above the diagonal.
+Elimination eliminate(const WeightedGraph& graph, int64_t effort, int64_t late_effort);
 
 // b[k] += share * b[j], in order; rows [first, last) of columns of a block of `width` columns.
 void substitute_forward(const int64_t* ptr, const int64_t* neighbor, const double* share, int64_t eliminated,

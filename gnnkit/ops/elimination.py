@@ -7,13 +7,16 @@ from torch import Tensor
 
 from gnnkit.ops._library import define
 
+_DENSE_DEGREE = 16
+
 
 def eliminate_reference(
-    rowptr: Tensor, col: Tensor, weight: Tensor, effort: int
+    rowptr: Tensor, col: Tensor, weight: Tensor, effort: int, late_effort: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Eliminates nodes of smallest degree, of equals the one that has had that degree longest.
 
-    It ends where ``nodes left * degree ** 2``, what the rest would cost if degrees stayed, is above ``effort``. Only
+    It ends where ``nodes left * degree ** 2``, what the rest would cost if degrees stayed, is above ``effort``; once
+    less than 3 in 10 nodes are left, above ``late_effort``. It also ends where a third of all pairs are joined. Only
     entries above the diagonal are read.
 
     Returns:
@@ -45,7 +48,8 @@ def eliminate_reference(
             else:
                 lowest += 1
         node, degree = queues[lowest][0], lowest
-        if degree and degree * degree > effort // remaining:
+        allowed = effort if remaining > num_nodes * 3 // 10 else late_effort
+        if degree * degree > allowed // remaining or (degree >= _DENSE_DEGREE and degree * 3 >= remaining):
             break
         total = 0.0
         for value in rows[node].values():
@@ -82,7 +86,7 @@ def _compressed(rows: list[list[tuple[int, float]]]) -> tuple[Tensor, Tensor, Te
 
 
 def _eliminate_fake(
-    rowptr: Tensor, col: Tensor, weight: Tensor, effort: int
+    rowptr: Tensor, col: Tensor, weight: Tensor, effort: int, late_effort: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     context = torch.library.get_ctx()
     eliminated, entries = context.new_dynamic_size(), context.new_dynamic_size()
@@ -166,7 +170,7 @@ def _resistance_fake(
 
 
 define(
-    "eliminate(Tensor rowptr, Tensor col, Tensor weight, int effort) -> "
+    "eliminate(Tensor rowptr, Tensor col, Tensor weight, int effort, int late_effort) -> "
     "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     reference=eliminate_reference,
     fake=_eliminate_fake,

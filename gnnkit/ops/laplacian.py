@@ -5,7 +5,7 @@ from torch import Tensor
 
 from gnnkit.ops._library import define
 
-_DELAY, _ROUNDS, _SLACK = 4, 6, 4.0
+_DELAY, _ROUNDS, _SLACK, _FLOOR = 4, 6, 4.0, 1e-4
 _DENSE = 1024
 
 
@@ -48,18 +48,19 @@ def solve_reference(
     out = torch.zeros_like(rhs)
     steps = torch.full((rhs.size(1),), -1, dtype=torch.int64)
     before, target, taken = squares(rhs), None, 0
+    rounding = 4096 * torch.finfo(dtype).eps ** 2
+    floor = _FLOOR * tolerance**2 * before
     for _ in range(_ROUNDS):
         r = (rhs - product(out, torch.float64)).to(dtype)
         x, p = torch.zeros_like(r), inverse * r
-        rho = squares(r)
+        rho = start = squares(r)
         gains, history, energy = [], [], torch.zeros_like(rho)
         done, reached = torch.zeros_like(rho, dtype=torch.bool), torch.zeros_like(rho)
         allowed = target if target is not None else torch.zeros_like(rho)
         while True:
-            ended = (rho == 0) & ~done
+            ended = (rho <= rounding * start) & ~done
             if bool(ended.any()):
-                recent = torch.stack(history[-_DELAY:]).amax(0) if history else torch.zeros_like(rho)
-                reached = torch.where(ended, recent, reached)
+                reached = torch.where(ended, 0.0, reached)
                 allowed = torch.where(ended & (target is None), tolerance**2 * energy, allowed)
                 done |= ended
             if bool(done.all()):
@@ -69,7 +70,7 @@ def solve_reference(
                 return out, steps
             q = product(p, dtype)
             curvature = (p * q).double().sum(0)
-            alpha = torch.where(curvature > 0, rho / curvature, 0.0)
+            alpha = torch.where(~done & (curvature > 0), rho / curvature, 0.0)
             gains.append(alpha * rho)
             history.append(rho)
             energy = energy + gains[-1]
@@ -87,7 +88,7 @@ def solve_reference(
         target = allowed
         out = out + x.double()
         after = squares(rhs - product(out, torch.float64))
-        missed = after > _SLACK * reached
+        missed = after > torch.maximum(_SLACK * reached, floor)
         if not bool(missed.any()):
             return out, steps.fill_(taken)
         if not bool((after < before / _SLACK)[missed].all()):

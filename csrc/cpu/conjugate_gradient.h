@@ -58,8 +58,9 @@ class LaplacianRows {
 //
 // A column is done when the last few steps have lowered its energy norm ||x - x*||_L by no more than
 // `tolerance` * ||x||_L: the sum of these steps is what the estimate of Hestenes and Stiefel says was left before them.
-// Then the residual is computed afresh in float64. Where rounding has kept it above what the recurrence believes, the
-// iteration starts again from there, as long as this helps.
+// Where they shrink fast, the last of them tells as much. Then the residual is computed afresh in float64. Where
+// rounding has kept it above what the recurrence believes, the iteration starts again from there, as long as this
+// helps.
 template <typename T, int W>
 class BlockSolver {
  public:
@@ -107,7 +108,7 @@ class BlockSolver {
   static constexpr int kDelay = 4;
   static constexpr double kSlack = 4;
   static constexpr double kFloor = 1e-4;
-  static constexpr double kRounding = 4096.0 * std::numeric_limits<T>::epsilon() * std::numeric_limits<T>::epsilon();
+  static constexpr double kRounding = 256.0 * std::numeric_limits<T>::epsilon() * std::numeric_limits<T>::epsilon();
 
   int64_t chunks() const { return std::max<int64_t>((rows_.nodes() + per_chunk_ - 1) / per_chunk_, 1); }
 
@@ -194,7 +195,6 @@ class BlockSolver {
       const Row next = sum_over_rows([&](int64_t i, Row& sums) {
         const T inverse = rows_.inverse(i);
         for (int c = 0; c < W; ++c) {
-          x_[i * W + c] += alpha[c] * p_[i * W + c];
           const T r = r_[i * W + c] - alpha[c] * q_[i * W + c];
           r_[i * W + c] = r;
           sums[c] += static_cast<double>(r * r * inverse);
@@ -203,10 +203,8 @@ class BlockSolver {
       for (int c = 0; c < W; ++c) {
         beta[c] = rho[c] > 0 ? static_cast<T>(next[c] / rho[c]) : T(0);
         if (done[c] || step + 1 < kDelay) continue;
-        double recent = 0;
-        for (const Row& one : gain) recent += one[c];
         const double allowed = first ? tolerance_ * tolerance_ * energy[c] : target[c];
-        if (recent > allowed) continue;
+        if (left_over(gain, step, c) > allowed) continue;
         done[c] = true;
         reached[c] = squares[(step + 1) % kDelay][c];
         if (first) target[c] = allowed;
@@ -215,10 +213,25 @@ class BlockSolver {
       parallel_over_chunks(chunks(), [&](int64_t chunk) {
         const int64_t end = std::min(rows_.nodes(), (chunk + 1) * per_chunk_);
         for (int64_t i = chunk * per_chunk_; i < end; ++i) {
-          for (int c = 0; c < W; ++c) p_[i * W + c] = rows_.inverse(i) * r_[i * W + c] + beta[c] * p_[i * W + c];
+          const T inverse = rows_.inverse(i);
+          for (int c = 0; c < W; ++c) {
+            const T p = p_[i * W + c];
+            x_[i * W + c] += alpha[c] * p;
+            p_[i * W + c] = inverse * r_[i * W + c] + beta[c] * p;
+          }
         }
       });
     }
+  }
+
+  // What is left of the energy, from the last steps: their sum was left before them, and less than the last one is left
+  // after them where each took a quarter of the one before.
+  static double left_over(const std::array<Row, kDelay>& gain, int64_t step, int c) {
+    const double last = gain[step % kDelay][c], middle = gain[(step - 1) % kDelay][c];
+    if (4 * last <= middle && 4 * middle <= gain[(step - 2) % kDelay][c]) return last;
+    double sum = 0;
+    for (const Row& one : gain) sum += one[c];
+    return sum;
   }
 
   const LaplacianRows<T>& rows_;

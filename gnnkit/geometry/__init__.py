@@ -7,11 +7,17 @@ from gnnkit.geometry.resistance import (
     resistance_curvature,
     total_resistance,
 )
+from gnnkit.geometry.sparsify import spectral_sparsify
+from gnnkit.geometry.spectrum import cheeger_bounds, laplacian_spectrum, spectral_gap
 
 __all__ = [
+    "cheeger_bounds",
     "commute_time",
     "effective_resistance",
+    "laplacian_spectrum",
     "node_resistance_curvature",
     "resistance_curvature",
+    "spectral_gap",
+    "spectral_sparsify",
     "total_resistance",
 ]

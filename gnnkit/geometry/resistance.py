@@ -91,7 +91,7 @@ def effective_resistance(
             raise ConfigError("all pairs fill a matrix, which a sketch cannot spare; use method='exact'")
         value = all_resistances(graph)
     elif pairs is None or (isinstance(pairs, str) and pairs == "edges"):
-        value = _per_column(graph, edge_resistance(graph, method=method, epsilon=epsilon, seed=seed))
+        value = _per_column(graph, edge_resistance(graph, method=method, epsilon=epsilon, seed=seed)[0])
     elif isinstance(pairs, Tensor):
         value = _pair_resistance(graph, _checked_pairs(pairs, graph.num_nodes), method, epsilon, seed)
     else:
@@ -188,7 +188,7 @@ def resistance_curvature(edge_index: Tensor, num_nodes: int, *, weight: Tensor |
     Determinism, complexity: those of the exact resistances of all edges.
     """
     graph = SimpleGraph.from_edge_index(edge_index, num_nodes, weight=weight)
-    resistance = edge_resistance(graph)
+    resistance, _ = edge_resistance(graph)
     node = _node_curvature(graph, resistance)
     value = 2 * (node[graph.ends[0]] + node[graph.ends[1]]) / resistance
     return graph.per_column(value).to(edge_index.device)
@@ -216,19 +216,21 @@ def node_resistance_curvature(edge_index: Tensor, num_nodes: int, *, weight: Ten
     Determinism, complexity: those of the exact resistances of all edges.
     """
     graph = SimpleGraph.from_edge_index(edge_index, num_nodes, weight=weight)
-    return _node_curvature(graph, edge_resistance(graph)).to(edge_index.device)
+    return _node_curvature(graph, edge_resistance(graph)[0]).to(edge_index.device)
 
 
-def edge_resistance(graph: SimpleGraph, *, method: str = "exact", epsilon: float = 0.3, seed: int = 0) -> Tensor:
-    """Resistance of every edge, float64 ``[M]``; arguments as for :func:`effective_resistance`."""
+def edge_resistance(
+    graph: SimpleGraph, *, method: str = "exact", epsilon: float = 0.3, seed: int = 0
+) -> tuple[Tensor, bool]:
+    """Resistance of every edge, float64 ``[M]``, and whether it is exact; see :func:`effective_resistance`."""
     if graph.num_edges == 0:
-        return torch.zeros(0, dtype=torch.float64)
+        return torch.zeros(0, dtype=torch.float64), True
     rows = num_sketch_rows(graph.num_edges, epsilon)
     if method != "sketch":
         laplacian = Laplacian.for_all_edges(graph)
         if method == "exact" or laplacian.num_core <= max(LARGEST_DENSE, rows):
-            return _exact_edges(laplacian)
-    return sketch_resistance(graph, graph.ends, epsilon, seed)
+            return _exact_edges(laplacian), True
+    return sketch_resistance(graph, graph.ends, epsilon, seed), False
 
 
 def all_resistances(graph: SimpleGraph) -> Tensor:

@@ -4,7 +4,7 @@ from gnnkit import _backend
 from gnnkit.ops.attention import attend, gat, gatv2
 from gnnkit.ops.dropout import dropout_epilogue
 from gnnkit.ops.edges import aggregate, gather
-from gnnkit.ops import elimination, laplacian  # noqa: F401
+from gnnkit.ops import elimination, greedy_edges, laplacian  # noqa: F401
 from gnnkit.ops.gate import gated_aggregate
 from gnnkit.ops.k_hop import k_hop
 from gnnkit.ops.masked_spgemm import masked_spgemm

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "cpu/elimination.h"
+#include "cpu/prefetch.h"
 
 namespace gnnkit {
 
@@ -38,6 +39,7 @@ class LaplacianRows {
   void row_product(int64_t i, const T* x, T* out) const {
     T sum[W] = {};
     for (int64_t p = graph_.rowptr[i]; p < graph_.rowptr[i + 1]; ++p) {
+      if constexpr (W > 1) prefetch(x + graph_.col[std::min(p + kAhead, edges() - 1)] * W, W);
       const T* from = x + graph_.col[p] * W;
       for (int c = 0; c < W; ++c) sum[c] += weight_[p] * from[c];
     }
@@ -46,6 +48,8 @@ class LaplacianRows {
   }
 
  private:
+  static constexpr int64_t kAhead = 12;
+
   WeightedGraph graph_;
   std::vector<T> weight_;
   std::vector<double> diagonal_;

@@ -261,7 +261,7 @@ class EigenSolver {
       matrix.diagonal.push_back(dot(work.data(), basis_.back().data()));
       length = orthogonalise(work.data(), inverse);
       const bool whole_space = static_cast<int64_t>(basis_.size()) + 1 >= graph_.nodes;
-      if (inverse || whole_space || basis_.size() % 8 == 0 || !(length > kTolerance)) {
+      if (whole_space || basis_.size() < 12 || basis_.size() % 8 == 0 || !(length > kTolerance * matrix.diagonal[0])) {
         value = matrix.largest(ritz);
         done = whole_space || !(length * std::abs(ritz.back()) > kTolerance * value);
       }

@@ -95,6 +95,8 @@ bench: build
 	$(BIN)/python -m benchmarks.spgemm
 	$(BIN)/python -m benchmarks.relational
 	if [ -n "$(GNNKIT_DATA)" ]; then $(BIN)/python -m benchmarks.training_step; fi
+	$(BIN)/python -m benchmarks.rewiring --slow-peers
+	if [ -n "$(GNNKIT_DATA)" ]; then $(BIN)/python -m benchmarks.rewiring.real_data; fi
 	$(BIN)/python -m benchmarks.render
 
 bench-quick: build

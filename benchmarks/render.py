@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.measure import RESULTS, write_text
 from benchmarks.ops.entry import OURS
 from benchmarks.ops.record import SIZES
+from benchmarks.rewiring.page import real_section, speed_section
 
 FOLDER = Path(__file__).parent
 MARK = "<!-- results -->"
@@ -23,9 +24,20 @@ def render(template: str, results: dict[str, Content]) -> str:
     """
     sections = []
     for name, content in results.items():
-        lines = ops_section(name, content) if content.get("kind") == "ops" else section(content)
-        sections.append("\n".join(lines))
+        sections.append("\n".join(lines_of(name, content)))
     return template.replace(MARK, "\n\n".join(sections))
+
+
+def lines_of(name: str, content: Content) -> Iterator[str]:
+    """The section of one result file."""
+    kind = content.get("kind")
+    if kind == "ops":
+        return ops_section(name, content)
+    if kind == "rewiring":
+        return speed_section(content, measured_on(content["environment"]))
+    if kind == "rewiring-real":
+        return real_section(content, measured_on(content["environment"]))
+    return section(content)
 
 
 def read_results(folder: Path) -> dict[str, Content]:

@@ -12,9 +12,9 @@ from gnnkit._version import __version__
 from gnnkit.graph import Graph
 
 if TYPE_CHECKING:
-    from gnnkit import compat, data, encodings, experiment, nn, rewire
+    from gnnkit import compat, data, encodings, experiment, geometry, nn, rewire
 
-_LAZY = ("compat", "data", "encodings", "experiment", "nn", "rewire")
+_LAZY = ("compat", "data", "encodings", "experiment", "geometry", "nn", "rewire")
 
 __all__ = [
     "Graph",
@@ -25,6 +25,7 @@ __all__ = [
     "encodings",
     "errors",
     "experiment",
+    "geometry",
     "nn",
     "ops",
     "rewire",

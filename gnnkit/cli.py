@@ -13,7 +13,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gnnkit.errors import GnnkitError
+from gnnkit.errors import ConfigError, GnnkitError
+
+# Every transform that `gnnkit rewire --method` offers, with its class in gnnkit.rewire.
+_REWIRINGS = {
+    "afr": "AFR",
+    "borf": "BORF",
+    "digl": "DigL",
+    "expander": "Expander",
+    "fosr": "FoSR",
+    "gtr": "GTR",
+    "k-hop": "KHop",
+    "laser": "LASER",
+    "random-edges": "RandomEdges",
+    "sdrf": "SDRF",
+    "spectral-sparsify": "SpectralSparsify",
+    "virtual-node": "VirtualNode",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code. Errors that gnnkit raises on purpose become one message on standard error.
     """
-    arguments = _parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = _parser(argv).parse_args(argv)
     # `--debug` and `--quiet` may stand before or after the sub-command, and set nothing where they do not stand.
     debug, quiet = getattr(arguments, "debug", False), getattr(arguments, "quiet", False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
@@ -50,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks and debug lines"
@@ -64,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands, common)
     _add_table(commands, common)
     _add_data(commands, common)
+    _add_rewire(commands, common, argv)
     return parser
 
 
@@ -112,6 +130,50 @@ def _add_data(commands: Any, common: argparse.ArgumentParser) -> None:
         action.add_argument("name", metavar="NAME")
         action.add_argument("--data", type=Path, metavar="ROOT", help="folder of the raw files (default: GNNKIT_DATA)")
         action.set_defaults(command=command)
+
+
+def _add_rewire(commands: Any, common: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    rewire = commands.add_parser(
+        "rewire",
+        parents=[common],
+        help="add and remove edges of the graphs in a file",
+        description="Formats by suffix: .csv, .tsv, .txt (edge lists), .npz (edge_index, or a SciPy matrix), .graphml, "
+        ".pt (PyTorch Geometric). Add --help after --method to see the options of a method.",
+        allow_abbrev=False,
+    )
+    rewire.add_argument("input", type=Path, metavar="IN", help="file with the graph or graphs")
+    rewire.add_argument("output", type=Path, metavar="OUT", help="file that is written")
+    rewire.add_argument("--method", required=True, choices=_REWIRINGS, metavar="METHOD", help=", ".join(_REWIRINGS))
+    rewire.add_argument("--plot", type=Path, metavar="FILE", help="picture of before and after: .png, .pdf or .svg")
+    rewire.add_argument("--force", action="store_true", help="write over files that exist")
+    rewire.add_argument("--num-nodes", type=int, metavar="N", help="of an edge list, whose nodes are numbers below")
+    rewire.add_argument("--undirected", action="store_true", help="take every edge of the file for an undirected one")
+    rewire.add_argument("--num-workers", type=int, metavar="N", help="processes, for a file of many graphs")
+    rewire.add_argument("--cache", type=Path, metavar="FOLDER", help="folder where results are kept")
+    rewire.set_defaults(command=_rewire)
+    method = _method_named(argv) if "rewire" in argv else None
+    if method in _REWIRINGS:
+        # Only now: this loads what other commands do without.
+        from gnnkit.rewire.commands import add_options
+
+        try:
+            add_options(rewire, _REWIRINGS[method], method)
+        except ConfigError as error:
+            rewire.error(str(error))
+
+
+def _method_named(argv: Sequence[str]) -> str | None:
+    """The method, which tells what other options there are, before they can be parsed."""
+    first = argparse.ArgumentParser(prog="gnnkit rewire", add_help=False, allow_abbrev=False)
+    first.add_argument("--method")
+    return first.parse_known_args(argv)[0].method
+
+
+def _rewire(arguments: argparse.Namespace) -> int:
+    from gnnkit.rewire.commands import rewire_file
+
+    print(rewire_file(arguments, _REWIRINGS[arguments.method], quiet=getattr(arguments, "quiet", False)))
+    return 0
 
 
 def _info(arguments: argparse.Namespace) -> int:

@@ -112,19 +112,28 @@ struct TileSize {
   static constexpr int value = K;
 };
 
+// Below the width of a whole vector, a half of it (and so on) fits at most once.
+template <int N, typename Visit>
+inline void for_narrow_tile(int64_t width, Visit&& visit) {
+  if (width >= N) {
+    visit(TileSize<1>{}, TileSize<N>{}, 0);
+    if (width > N) visit(TileSize<1>{}, TileSize<N>{}, width - N);
+  } else if constexpr (N > 1) {
+    for_narrow_tile<N / 2>(width, visit);
+  }
+}
+
 template <int N, typename Visit>
 inline void for_each_tile(int64_t width, Visit&& visit) {
+  if constexpr (N > 1) {
+    if (width < N) return for_narrow_tile<N / 2>(width, visit);
+  }
   int64_t offset = 0;
   for (; width - offset >= 8 * N; offset += 8 * N) visit(TileSize<8>{}, TileSize<N>{}, offset);
   if (width - offset >= 4 * N) visit(TileSize<4>{}, TileSize<N>{}, offset), offset += 4 * N;
   if (width - offset >= 2 * N) visit(TileSize<2>{}, TileSize<N>{}, offset), offset += 2 * N;
   if (width - offset >= N) visit(TileSize<1>{}, TileSize<N>{}, offset), offset += N;
-  if (offset == width) return;
-  if (width > N) {
-    visit(TileSize<1>{}, TileSize<N>{}, width - N);
-  } else if constexpr (N > 1) {
-    for_each_tile<N / 2>(width, visit);
-  }
+  if (offset < width) visit(TileSize<1>{}, TileSize<N>{}, width - N);
 }
 
 }  // namespace gnnkit::GNNKIT_ISA

@@ -117,7 +117,7 @@ def _summary(found: Card, root: Path | None) -> DatasetSummary:
         title=found.title,
         task=found.task,
         metric=found.metric,
-        graphs=None if found.options else found.statistics.get("graphs"),
+        graphs=None if not found.files else found.statistics.get("graphs"),
         official=all(file.official for file in files),
         status=status,
         options=dict(found.options),

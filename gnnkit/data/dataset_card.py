@@ -58,7 +58,7 @@ class Card:
         homepage: Where it was published.
         citation: BibTeX.
         files: Raw files; none for a generated dataset.
-        options: Options of a generated dataset with their defaults.
+        options: Options with their defaults, of a generated dataset or of one with folds.
         statistics: What :meth:`GraphDataset.statistics` must give (for the default options).
         notes: What a user should know before quoting a number.
     """

@@ -11,8 +11,9 @@ from typing import IO
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
+from gnnkit._files import atomic_writer
 from gnnkit.data.dataset_card import Card, DataFile
-from gnnkit.data.files import atomic_writer, cache_root, check_file, data_root, is_writable, logger
+from gnnkit.data.files import cache_root, check_file, data_root, is_writable, logger
 from gnnkit.errors import DataError
 
 _BLOCK = 1 << 18

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gnnkit.data import ogb_molecules, peptides, storage
+from gnnkit.data import folds, ogb_molecules, peptides, storage
 from gnnkit.data.checks import check_statistics
 from gnnkit.data.columns import DatasetInfo
 from gnnkit.data.dataset_card import Card, card, nearest
@@ -15,6 +15,8 @@ from gnnkit.data.files import cache_root, exclusive, logger
 from gnnkit.data.molecule import FEATURE_VERSION, rdkit_version
 from gnnkit.data.packed import GraphDataset
 from gnnkit.data.synthetic import ring_transfer, tree_neighbors_match
+from gnnkit.data.tu import read_tu
+from gnnkit.data.tu_gin import read_tu_gin
 from gnnkit.errors import ConfigError, DataError
 
 PROCESSING_VERSION = 1
@@ -24,7 +26,12 @@ _GENERATORS: dict[str, Callable[..., GraphDataset]] = {
     "ring-transfer": ring_transfer,
     "tree-neighbors-match": tree_neighbors_match,
 }
-_ROLES: dict[str, tuple[str, ...]] = {"peptides": peptides.ROLES, "ogb-molecules": ogb_molecules.ROLES}
+_FOLDED: dict[str, Callable[..., GraphDataset]] = {"tu": read_tu, "tu-gin": read_tu_gin}
+_ROLES: dict[str, tuple[str, ...]] = {
+    "peptides": peptides.ROLES,
+    "ogb-molecules": ogb_molecules.ROLES,
+    **dict.fromkeys(_FOLDED, ("archive",)),
+}
 
 
 def load(
@@ -49,7 +56,7 @@ def load(
         transform: PyG transform, or a list of them, applied to every graph once and kept on disk.
         progress: Show progress bars.
         num_workers: Processes that turn SMILES into graphs; default all cores.
-        **options: Options of a generated dataset, as listed on its card.
+        **options: Options as listed on the dataset's card, of a generated dataset or of one with folds.
 
     Raises:
         ConfigError: If the dataset or an option is unknown (the message names the nearest one), or a value is wrong.
@@ -63,7 +70,7 @@ def load(
     if found.source in _GENERATORS:
         dataset = generate(found, options)
     else:
-        dataset = _load_files(found, None if root is None else Path(root), num_workers, progress)
+        dataset = _load_files(found, options, None if root is None else Path(root), num_workers, progress)
     if transform is not None:
         dataset = dataset.with_transform(transform, progress=progress)
     return dataset
@@ -95,15 +102,16 @@ def generate(found: Card, options: dict[str, Any]) -> GraphDataset:
     return dataset
 
 
-def _load_files(found: Card, root: Path | None, num_workers: int | None, progress: bool) -> GraphDataset:
-    roles = _ROLES.get(found.source)
-    if roles is None:
+def _load_files(
+    found: Card, options: dict[str, Any], root: Path | None, num_workers: int | None, progress: bool
+) -> GraphDataset:
+    if found.source not in _ROLES:
         known = [*_GENERATORS, *_ROLES]
         raise ConfigError(f"card of {found.name}: unknown source {found.source!r}{nearest(found.source, known)}")
-    lacking = [role for role in roles if not found.candidates(role)]
+    lacking = [role for role in _roles(found, options) if not found.candidates(role)]
     if lacking:
         raise ConfigError(f"card of {found.name}: no file has the role {', '.join(lacking)}")
-    folder = processed_folder(found, root)
+    folder = processed_folder(found, root, options)
     cached = _read_cache(folder)
     if cached is not None:
         return cached
@@ -112,22 +120,33 @@ def _load_files(found: Card, root: Path | None, num_workers: int | None, progres
         cached = _read_cache(folder, warn=False)
         if cached is not None:
             return cached
-        dataset = process(found, root, num_workers=num_workers, progress=progress)
+        dataset = process(found, root, options, num_workers=num_workers, progress=progress)
         storage.keep(dataset, folder)
         return dataset
 
 
-def processed_folder(found: Card, root: Path | None = None) -> Path:
+def _roles(found: Card, options: dict[str, Any]) -> tuple[str, ...]:
+    roles = _ROLES[found.source]
+    if found.source not in _FOLDED or (found.options | options).get("splits") != folds.LISTED:
+        return roles
+    if not found.candidates("folds"):
+        raise ConfigError(f"{found.name} has no listed folds; use splits={folds.STRATIFIED!r}")
+    return (*roles, "folds")
+
+
+def processed_folder(found: Card, root: Path | None = None, options: dict[str, Any] | None = None) -> Path:
     """Where the processed form of a dataset is kept; the name depends on everything that its content depends on."""
     key: dict[str, Any] = {
         "name": found.name,
         "processing": PROCESSING_VERSION,
         "format": storage.FORMAT,
-        "files": {role: choose(found, role, root).sha256 for role in _ROLES[found.source]},
+        "files": {role: choose(found, role, root).sha256 for role in _roles(found, options or {})},
         "card": [found.task, found.metric, found.num_outputs, found.notes, found.statistics],
     }
     if found.source == "peptides":
         key |= {"rdkit": rdkit_version(), "features": FEATURE_VERSION}
+    if found.options:
+        key["options"] = found.options | (options or {})
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     return cache_root() / "processed" / f"{found.name}-{digest[:24]}"
 
@@ -144,25 +163,35 @@ def _read_cache(folder: Path, *, warn: bool = True) -> GraphDataset | None:
 
 
 def process(
-    found: Card, root: Path | None = None, *, num_workers: int | None = None, progress: bool = False
+    found: Card,
+    root: Path | None = None,
+    options: dict[str, Any] | None = None,
+    *,
+    num_workers: int | None = None,
+    progress: bool = False,
 ) -> GraphDataset:
     """Reads a dataset from its verified raw files, without looking at the cache, and checks its statistics.
 
     Raises:
         DataError: If a file is missing, damaged or has the wrong checksum, or the graphs are not what the card states.
     """
-    located = obtain(found, _ROLES[found.source], root=root, progress=progress)
+    complete = found.options | (options or {})
+    located = obtain(found, _roles(found, complete), root=root, progress=progress)
     paths = {role: entry.path for role, entry in located.items()}
-    info = _info(found, located)
+    info = _info(found, located, complete)
     if found.source == "peptides":
         dataset = peptides.read_peptides(paths, info, num_workers=num_workers, progress=progress)
+    elif found.source in _FOLDED:
+        dataset = _FOLDED[found.source](paths, info, complete)
     else:
         dataset = ogb_molecules.read_ogb_molecules(paths, info)
-    check_statistics(dataset, found.statistics)
+    # The sizes of the splits are those of the options on the card.
+    unknown = set() if complete == found.options else {"split"}
+    check_statistics(dataset, {key: value for key, value in found.statistics.items() if key not in unknown})
     return dataset
 
 
-def _info(found: Card, located: dict[str, Located]) -> DatasetInfo:
+def _info(found: Card, located: dict[str, Located], options: dict[str, Any]) -> DatasetInfo:
     files = [entry.file for entry in located.values()]
     substitutes = [f"not official: {file.path}. {file.note}".strip() for file in files if not file.official]
     return DatasetInfo(
@@ -173,4 +202,5 @@ def _info(found: Card, located: dict[str, Located]) -> DatasetInfo:
         checksums={file.path: file.sha256 for file in files},
         official=not substitutes,
         notes=(*found.notes, *substitutes),
+        options=options,
     )

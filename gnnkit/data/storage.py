@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gnnkit.data.files import logger, write_atomic
+from gnnkit._files import write_atomic
+from gnnkit.data.files import logger
 from gnnkit.errors import DataError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from gnnkit.data.files import write_atomic
+from gnnkit._files import write_atomic
 from gnnkit.errors import DataError
 
 _MAGIC = b"gnnkit-checkpoint-1\n"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gnnkit.data.files import write_atomic
+from gnnkit._files import write_atomic
 from gnnkit.errors import DataError
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from gnnkit.data.files import write_atomic
+from gnnkit._files import write_atomic
 from gnnkit.errors import DataError, GnnkitError
 from gnnkit.experiment import environment
 from gnnkit.experiment.config import ExperimentConfig, config_differences

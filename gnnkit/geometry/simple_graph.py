@@ -195,9 +195,8 @@ def _merged_weight(weight: Tensor, forward: Tensor, edge: Tensor, ends: Tensor, 
         if parallel == "sum":
             total = weight.new_zeros(num_edges).index_add_(0, edge[columns], weight[columns])
         else:
-            total = weight.new_zeros(num_edges).index_reduce_(
-                0, edge[columns], weight[columns], "amin", include_self=False
-            )
+            none = weight.new_full((num_edges,), torch.inf)
+            total = none.scatter_reduce_(0, edge[columns], weight[columns], "amin")
         merged.append(total)
     differs = (merged[0] - merged[1]).abs() > 1e-12 * merged[0].abs()
     if bool(differs.any()):

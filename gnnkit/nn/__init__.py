@@ -1,7 +1,9 @@
 """Layers and models: ``x`` and a :class:`gnnkit.Graph` in, ``x`` out."""
 
+from gnnkit.nn.candidates import longest_path_candidates
 from gnnkit.nn.config import EncodingConfig, ModelConfig
 from gnnkit.nn.conv import (
+    DRewConv,
     EdgeSumConv,
     GATConv,
     GatedGCNConv,
@@ -9,22 +11,30 @@ from gnnkit.nn.conv import (
     GCNConv,
     GINConv,
     GINEConv,
+    LaserConv,
     ResGatedGraphConv,
     RGCNConv,
     SAGEConv,
     TransformerConv,
 )
+from gnnkit.nn.drew import DRew
 from gnnkit.nn.encoders import AtomEncoder, BondEncoder, CategoricalEncoder, EncodingEncoder, LinearEncoder
 from gnnkit.nn.epilogue import epilogue
+from gnnkit.nn.hops import EdgePart, hop_graphs, hops_of_pairs, split_edges
 from gnnkit.nn.message_passing import MessagePassing
 from gnnkit.nn.model import GraphModel
 from gnnkit.nn.norm import GraphNorm, LayerNorm, PairNorm
 from gnnkit.nn.pool import pool, root_pool
+from gnnkit.nn.prmpnn import PRMPNN
+from gnnkit.nn.subset import log_partition, map_subset, sample_subset, subset_marginals
 
 __all__ = [
     "AtomEncoder",
     "BondEncoder",
     "CategoricalEncoder",
+    "DRew",
+    "DRewConv",
+    "EdgePart",
     "EdgeSumConv",
     "EncodingConfig",
     "EncodingEncoder",
@@ -36,16 +46,26 @@ __all__ = [
     "GatedGCNConv",
     "GraphModel",
     "GraphNorm",
+    "LaserConv",
     "LayerNorm",
     "LinearEncoder",
     "MessagePassing",
     "ModelConfig",
+    "PRMPNN",
     "PairNorm",
     "RGCNConv",
     "ResGatedGraphConv",
     "SAGEConv",
     "TransformerConv",
     "epilogue",
+    "hop_graphs",
+    "hops_of_pairs",
+    "log_partition",
+    "longest_path_candidates",
+    "map_subset",
     "pool",
     "root_pool",
+    "sample_subset",
+    "split_edges",
+    "subset_marginals",
 ]

@@ -1,10 +1,21 @@
 """Operators on tensors and graphs; each is also ``torch.ops.gnnkit.<name>``, differentiable and traceable."""
 
 from gnnkit import _backend
+from gnnkit.ops import (  # noqa: F401 (they only register operators)
+    balanced_forman,
+    borf,
+    cycles,
+    elimination,
+    greedy_edges,
+    laplacian,
+    ollivier,
+    ollivier_weighted,
+    sdrf,
+    supporting_edges,
+)
 from gnnkit.ops.attention import attend, gat, gatv2
 from gnnkit.ops.dropout import dropout_epilogue
 from gnnkit.ops.edges import aggregate, gather
-from gnnkit.ops import elimination, greedy_edges, laplacian  # noqa: F401
 from gnnkit.ops.gate import gated_aggregate
 from gnnkit.ops.k_hop import k_hop
 from gnnkit.ops.masked_spgemm import masked_spgemm

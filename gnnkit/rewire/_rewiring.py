@@ -1,5 +1,6 @@
 """What all rewirings of undirected graphs share: they read a ``Data``, and write edges back without losing anything."""
 
+import inspect
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -59,21 +60,22 @@ class Rewiring(BaseTransform):
     """
 
     def __init__(self, *, edge_fill: Fill | None = None, seed: int = 0) -> None:
-        self.edge_fill = _checked_fill(edge_fill)
+        self.edge_fill = checked_fill(edge_fill)
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise ConfigError(f"seed must be an integer, got {seed!r}")
         self.seed = seed
-
-    # Whether `rewire` is given the weights in data.edge_weight, where there are any. Those of multi-edges add up then.
-    _reads_weight = False
 
     @abstractmethod
     def rewire(self, graph: SimpleGraph, generator: torch.Generator) -> Change:
         """What is to change in one graph; ``generator`` is the only source of chance."""
 
+    def read(self, data: Any) -> SimpleGraph:
+        """The graph that is rewired; a method that weights matter to reads them here as well."""
+        return SimpleGraph.from_edge_index(data.edge_index, int(data.num_nodes), allow_self_loops=True)
+
     def settings(self) -> dict[str, Any]:
         """The hyper-parameters by name, in the order of the constructor; for printing and for the key of a cache."""
-        return {key: value for key, value in vars(self).items() if not key.startswith("_")}
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def forward(self, data: Any) -> Any:
         """Rewires a ``Data`` or ``Batch``; the one given is left as it is.
@@ -91,10 +93,7 @@ class Rewiring(BaseTransform):
             raise DataError(f"{name} needs data.edge_index, which is missing")
         if not has_num_nodes(data):
             raise DataError(f"{name}: nothing tells the number of nodes; set data.num_nodes")
-        weight = data.get("edge_weight") if self._reads_weight else None
-        graph = SimpleGraph.from_edge_index(
-            data.edge_index, int(data.num_nodes), weight=weight, allow_self_loops=True
-        )
+        graph = self.read(data)
         change = self.rewire(graph, torch.Generator().manual_seed(self.seed))
         return apply_change(data, graph, change, self.edge_fill, name=name)
 
@@ -141,9 +140,9 @@ def apply_change(data: Any, graph: SimpleGraph, change: Change, fill: Fill | Non
 
     out, num_added = data.__copy__(), pairs.size(1)
     attributes = edge_attributes(data)
+    _check_merging(attributes, first, direction, source != target, name)
     if change.weight is not None:
         attributes.pop("edge_weight", None)
-    _check_merging(attributes, first, direction, source != target, name)
     for key, value in attributes.items():
         if key != "edge_type":
             rows = _filled(key, value, kept.to(value.device), num_added, fill, name)
@@ -235,7 +234,8 @@ def _earlier_types(value: Tensor, name: str) -> Tensor:
     return types.long()
 
 
-def _checked_fill(fill: Fill | None) -> Fill | None:
+def checked_fill(fill: Fill | None) -> Fill | None:
+    """``fill``; raises ConfigError where it is neither a number, ``"mean"``, nor a dictionary of these."""
     for value in fill.values() if isinstance(fill, dict) else [fill]:
         if value is None or value == "mean" or (isinstance(value, (int, float)) and not isinstance(value, bool)):
             continue

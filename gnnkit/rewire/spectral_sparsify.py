@@ -1,5 +1,7 @@
 """Spectral sparsification as a rewiring."""
 
+from typing import Any
+
 import torch
 
 from gnnkit.geometry.simple_graph import SimpleGraph
@@ -29,11 +31,15 @@ class SpectralSparsify(Rewiring):
     Complexity: that of the resistances of all edges, and linear in edges and draws.
     """
 
-    _reads_weight = True
-
     def __init__(self, *, epsilon: float, edge_fill: Fill | None = None, seed: int = 0) -> None:
         super().__init__(edge_fill=edge_fill, seed=seed)
         self.epsilon = checked_epsilon(epsilon)
+
+    def read(self, data: Any) -> SimpleGraph:
+        """The graph with the weights of ``data``, if it has any; those of parallel edges add up."""
+        return SimpleGraph.from_edge_index(
+            data.edge_index, int(data.num_nodes), weight=data.get("edge_weight"), allow_self_loops=True
+        )
 
     def rewire(self, graph: SimpleGraph, generator: torch.Generator) -> Change:
         """The edges that go, and the weights of those that stay."""

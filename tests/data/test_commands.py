@@ -3,20 +3,20 @@ from pathlib import Path
 
 import pytest
 
-from gnnkit.data import get, list_datasets, verify
+from gnnkit.data import get, list_datasets, names, verify
 from gnnkit.errors import ConfigError, DataError
 
 
 def test_the_list_of_shipped_sets(tmp_path: Path) -> None:
     summaries = {summary.name: summary for summary in list_datasets()}
-    assert len(summaries) == 8
+    assert list(summaries) == names()
     assert summaries["ring-transfer"].status == "generated"
     assert summaries["ring-transfer"].options["ring_size"] == 10
     assert summaries["ring-transfer"].graphs is None
     assert summaries["peptides-func"].status == "2 of 2 files missing"
     assert summaries["peptides-func"].graphs == 15535
     text = str(list_datasets(tmp_path))
-    assert len(text.splitlines()) == 8
+    assert len(text.splitlines()) == len(names())
     assert "ring_size=10" in text
 
 

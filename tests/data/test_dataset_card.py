@@ -4,7 +4,7 @@ import pytest
 
 from gnnkit.data import card, names
 from gnnkit.data.dataset_card import nearest, read_card
-from gnnkit.data.loading import _GENERATORS, _ROLES
+from gnnkit.data.loading import _FOLDED, _GENERATORS, _ROLES
 from gnnkit.errors import ConfigError
 
 GOOD = """
@@ -26,7 +26,11 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 def test_the_shipped_cards_are_complete() -> None:
-    assert names() == [
+    tu = (
+        "aids bzr collab cox2 dhfr enzymes imdb-binary imdb-multi mutag mutagenicity nci1 nci109 proteins "
+        "proteins-full ptc-fm ptc-fr ptc-mm ptc-mr reddit-binary"
+    )
+    others = [
         "ogbg-molbace",
         "ogbg-molbbbp",
         "ogbg-molesol",
@@ -36,6 +40,7 @@ def test_the_shipped_cards_are_complete() -> None:
         "ring-transfer",
         "tree-neighbors-match",
     ]
+    assert names() == sorted([*tu.split(), *others])
     for name in names():
         found = card(name)
         assert found.licence
@@ -44,17 +49,28 @@ def test_the_shipped_cards_are_complete() -> None:
         assert {"graphs", "nodes", "edges", "split", "labels"} == set(found.statistics)
         assert found.source in {**_GENERATORS, **_ROLES}
         assert set(_ROLES.get(found.source, ())) <= set(found.roles)
-        assert bool(found.files) != bool(found.options)
+        assert bool(found.files) != (found.source in _GENERATORS)
+        assert bool(found.options) == (found.source in {**_GENERATORS, **_FOLDED})
         assert sum(found.statistics["split"].values()) == found.statistics["graphs"]
 
 
-def test_only_molhiv_has_files_that_are_not_official() -> None:
+def test_files_that_are_not_official_say_why() -> None:
     substitutes = {name: [file for file in card(name).files if not file.official] for name in names()}
-    assert {name for name, files in substitutes.items() if files} == {"ogbg-molhiv"}
+    assert {name for name, files in substitutes.items() if files} == {"collab", "ogbg-molhiv", "reddit-binary"}
     for file in substitutes["ogbg-molhiv"]:
         assert "derived/" in file.path
         assert "Near-official" in file.note
         assert card("ogbg-molhiv").candidates(file.role)[0].official
+    for name in ("collab", "reddit-binary"):
+        assert [file.role for file in substitutes[name]] == ["archive"]
+        assert "text format of GIN" in substitutes[name][0].note
+
+
+def test_lists_of_folds_under_another_licence_are_only_named() -> None:
+    for name in names():
+        for file in card(name).candidates("folds"):
+            assert "GPL-3.0" in file.note or "MIT" in file.note
+            assert len({other.sha256 for other in card(name).candidates("folds")}) == 1
 
 
 def test_an_unknown_dataset_is_told_the_nearest() -> None:

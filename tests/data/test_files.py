@@ -5,16 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gnnkit.data.files import (
-    atomic_writer,
-    cache_root,
-    check_file,
-    data_root,
-    exclusive,
-    is_writable,
-    sha256_of,
-    write_atomic,
-)
+from gnnkit._files import atomic_writer, write_atomic
+from gnnkit.data.files import cache_root, check_file, data_root, exclusive, is_writable, sha256_of
 from gnnkit.errors import DataError
 
 

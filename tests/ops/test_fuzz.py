@@ -38,6 +38,29 @@ pytestmark = [
 every_entry = pytest.mark.parametrize("name", ENTRIES)
 # What the maximum and the sum are where a logit is NaN is nobody's business: the result is NaN.
 INTERNAL_RESULTS = {"attention": 1}
+# Operators whose front is not in gnnkit.ops: test_local_cycles, test_ollivier, test_laplacian.
+FUZZED_ELSEWHERE = {
+    "balanced_forman",
+    "borf",
+    "edge_cycles",
+    "eliminate",
+    "eliminated_resistance",
+    "fosr",
+    "gtr",
+    "laplacian_solve",
+    "least_product",
+    "ollivier",
+    "ollivier_plan",
+    "ollivier_sinkhorn",
+    "ollivier_weighted",
+    "ollivier_weighted_plan",
+    "sdrf",
+    "second_eigenpair",
+    "sketch_sums",
+    "squared_distances",
+    "substitute",
+    "supporting_edges",
+}
 
 
 def test_every_operator_has_an_entry():
@@ -108,7 +131,7 @@ def test_raw_operators_are_all_reached():
     # One by one: all of them in one example would be more choices than hypothesis varies well.
     for name in ENTRIES:
         call_entry(name)
-    assert reached == set(references)
+    assert reached == set(references) - FUZZED_ELSEWHERE
 
 
 def is_too_large(error: RuntimeError) -> bool:

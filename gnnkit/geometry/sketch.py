@@ -13,6 +13,13 @@ _FAILURE = 0.01
 _SOLVER_SHARE = 0.01
 
 
+def seeded_generator(seed: object) -> torch.Generator:
+    """A new generator; raises ConfigError where ``seed`` is no integer."""
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise ConfigError(f"seed must be an integer, got {seed!r}")
+    return torch.Generator().manual_seed(seed)
+
+
 def num_sketch_rows(num_pairs: int, epsilon: float) -> int:
     """Rows that hold the relative error of all pairs to ``epsilon`` with a probability of 0.99.
 
@@ -32,9 +39,7 @@ def sketch_resistance(graph: SimpleGraph, pairs: Tensor, epsilon: float, seed: i
     that the memory does not grow with their number. A solution whose error is at most :math:`\tau` of its own energy
     shifts a distance by at most :math:`\tau \sqrt{n R}` in all rows together: hence the tolerance.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise ConfigError(f"seed must be an integer, got {seed!r}")
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded_generator(seed)
     laplacian = Laplacian.for_many_solutions(graph)
     ends = laplacian.place[pairs]
     root = edge_weight(graph).sqrt()

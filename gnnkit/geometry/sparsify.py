@@ -7,8 +7,9 @@ from torch import Tensor
 
 from gnnkit.errors import ConfigError
 from gnnkit.geometry.laplacian import edge_weight
-from gnnkit.geometry.resistance import edge_resistance
+from gnnkit.geometry.edge_resistance import edge_resistance
 from gnnkit.geometry.simple_graph import SimpleGraph
+from gnnkit.geometry.sketch import seeded_generator
 from gnnkit.ops._checks import check_number
 
 _FAILURE = 0.01
@@ -56,7 +57,7 @@ def spectral_sparsify(
     """
     epsilon = checked_epsilon(epsilon)
     graph = SimpleGraph.from_edge_index(edge_index, num_nodes, weight=weight, allow_self_loops=True)
-    kept, value = sampled_edges(graph, epsilon, torch.Generator().manual_seed(seed))
+    kept, value = sampled_edges(graph, epsilon, seeded_generator(seed))
     out = SimpleGraph.from_ends(graph.ends[:, kept], graph.num_nodes, value)
     return out.edge_index().to(edge_index), edge_weight(out)[out.edge].to(edge_index.device)
 

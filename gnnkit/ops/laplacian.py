@@ -135,9 +135,7 @@ def eigenpair_reference(rowptr: Tensor, col: Tensor, weight: Tensor) -> tuple[Te
     return torch.tensor(float(values[1]), dtype=torch.float64), torch.from_numpy(vector / np.linalg.norm(vector))
 
 
-def sketch_sums_reference(
-    rowptr: Tensor, col: Tensor, edge: Tensor, root: Tensor, word: Tensor, width: int
-) -> Tensor:
+def sketch_sums_reference(rowptr: Tensor, col: Tensor, edge: Tensor, root: Tensor, word: Tensor, width: int) -> Tensor:
     """Per node and column, the sum over its edges of ``root`` with the sign in one bit of the edge's word.
 
     The sign is turned at the larger end of an edge. Float64 ``[N, width]``.

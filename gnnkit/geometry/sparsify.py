@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from gnnkit.errors import ConfigError
-from gnnkit.geometry.laplacian import edge_weight
 from gnnkit.geometry.edge_resistance import edge_resistance
+from gnnkit.geometry.laplacian import edge_weight
 from gnnkit.geometry.simple_graph import SimpleGraph
 from gnnkit.geometry.sketch import seeded_generator
 from gnnkit.ops._checks import check_number
@@ -26,7 +26,8 @@ def spectral_sparsify(
     of its edge. Edges that are never drawn go. With a probability of at least 0.99 over the seed,
 
     .. math::
-        (1 - \epsilon) \, x^\top L x \le x^\top \tilde L x \le (1 + \epsilon) \, x^\top L x \quad \text{for all } x, \qquad
+        (1 - \epsilon) \, x^\top L x \le x^\top \tilde L x \le (1 + \epsilon) \, x^\top L x
+        \quad \text{for all } x, \qquad
         q = \left\lceil \frac{2 (1 + \epsilon / 3) \, r \ln(2 r / 0.01)}{\epsilon^2} \right\rceil
 
     with ``r`` the number of nodes less that of components (by Bernstein's inequality for matrices, since

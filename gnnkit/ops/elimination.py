@@ -134,26 +134,23 @@ def eliminated_resistance_reference(
     Returns:
         One resistance per neighbour, and by node the terms that do not depend on ``k``.
     """
-    import numpy as np
-    from scipy.sparse import csr_array, lil_array
-
-    eliminated, nodes = pivot.numel(), pivot.numel() + core_rowptr.numel() - 1
-    found = lil_array((nodes, nodes))
-    if nodes > eliminated:
-        arrays = (core_resistance.numpy(), core_col.numpy(), core_rowptr.numpy())
-        found[eliminated:, eliminated:] = csr_array(arrays, shape=(nodes - eliminated,) * 2)
+    eliminated = pivot.numel()
+    known: list[dict[int, float]] = [{} for _ in range(eliminated + core_rowptr.numel() - 1)]
+    core_row = torch.arange(core_rowptr.numel() - 1).repeat_interleave(core_rowptr.diff())
+    for a, b, value in zip(core_row.tolist(), core_col.tolist(), core_resistance.tolist(), strict=True):
+        known[eliminated + a][eliminated + b] = value
     out, excess, starts = torch.zeros_like(share), torch.zeros_like(pivot), ptr.tolist()
     for j in range(eliminated - 1, -1, -1):
         span = slice(starts[j], starts[j + 1])
-        members, part = neighbor[span].numpy(), share[span].numpy()
-        if members.size == 0:
+        members, part = neighbor[span].tolist(), share[span]
+        if not members:
             continue
-        mean = found[np.ix_(members, members)].toarray() @ part
-        excess[j] = 1 / float(pivot[j]) - float(part @ mean) / 2
-        value = mean + float(excess[j])
-        out[span] = torch.from_numpy(value)
-        for member, resistance in zip(members.tolist(), value.tolist(), strict=True):
-            found[j, member] = found[member, j] = resistance
+        between = [[known[a].get(b, 0.0) for b in members] for a in members]
+        mean = torch.tensor(between, dtype=torch.float64) @ part
+        excess[j] = 1 / pivot[j] - (part @ mean) / 2
+        out[span] = mean + excess[j]
+        for member, resistance in zip(members, out[span].tolist(), strict=True):
+            known[j][member] = known[member][j] = resistance
     return out, excess
 
 

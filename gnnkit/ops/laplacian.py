@@ -126,7 +126,7 @@ def eigenpair_reference(rowptr: Tensor, col: Tensor, weight: Tensor) -> tuple[Te
     if nodes <= _DENSE:
         values, vectors = np.linalg.eigh(laplacian.toarray())
     else:
-        values, vectors = eigsh(laplacian.tocsc(), k=min(12, nodes - 1), sigma=-1e-3, v0=start, tol=1e-13)
+        values, vectors = eigsh(laplacian.tocsc(), k=min(12, nodes - 1), sigma=-1e-3, v0=start)
         order = np.argsort(values)
         values, vectors = values[order], vectors[:, order]
     same = np.abs(values - values[1]) <= 1e-9 * values[1]

@@ -6,10 +6,13 @@ from gnnkit.rewire.apply import apply
 from gnnkit.rewire.borf import BORF
 from gnnkit.rewire.digl import DigL
 from gnnkit.rewire.expander import Expander
+from gnnkit.rewire.fosr import FoSR
+from gnnkit.rewire.gtr import GTR
 from gnnkit.rewire.k_hop import KHop
 from gnnkit.rewire.laser import LASER
 from gnnkit.rewire.random_edges import RandomEdges
 from gnnkit.rewire.sdrf import SDRF
+from gnnkit.rewire.spectral_sparsify import SpectralSparsify
 from gnnkit.rewire.virtual_node import VirtualNode
 
 __all__ = [
@@ -17,11 +20,14 @@ __all__ = [
     "BORF",
     "DigL",
     "Expander",
+    "FoSR",
+    "GTR",
     "KHop",
     "LASER",
     "RandomEdges",
     "Rewiring",
     "SDRF",
+    "SpectralSparsify",
     "VirtualNode",
     "apply",
 ]

@@ -27,8 +27,8 @@ class Change:
     Attributes:
         added: New edges, ``[2, A]``, each once, in either direction; none of them in the graph, none a self-loop.
         removed: Numbers of the edges that go, ``[R]``. None: none go.
-        weight: Weight of each edge that stays, then of each that is added, float64. None: weights are left alone, and
-            filled like any attribute.
+        weight: Weight of each edge that stays, then of each that is added, float64; written to ``edge_weight``, where
+            self-loops keep theirs. None: weights are left alone, and filled like any attribute.
         label: ``edge_type`` of each added edge, int64 ``[A]``. None: 1 for all.
     """
 
@@ -141,13 +141,15 @@ def apply_change(data: Any, graph: SimpleGraph, change: Change, fill: Fill | Non
     out, num_added = data.__copy__(), pairs.size(1)
     attributes = edge_attributes(data)
     _check_merging(attributes, first, direction, source != target, name)
+    if change.weight is not None:
+        attributes.pop("edge_weight", None)
     for key, value in attributes.items():
         if key != "edge_type":
             rows = _filled(key, value, kept.to(value.device), num_added, fill, name)
             out[key] = rows.index_select(0, order.to(value.device))
     device, dtype = data.edge_index.device, data.edge_index.dtype
     if change.weight is not None:
-        out["edge_weight"] = _weights(data, change.weight, stays, loop.numel(), num_added)[order].to(device)
+        out["edge_weight"] = _weights(data, change.weight, stays, loop, num_added)[order].to(device)
     types = torch.zeros(kept.numel(), dtype=torch.int64)
     if "edge_type" in attributes:
         types = _earlier_types(attributes["edge_type"], name)[kept]
@@ -208,14 +210,18 @@ def _filled(key: str, value: Tensor, kept: Tensor, num_added: int, fill: Fill | 
     return torch.cat([rows, value.new_full(shape, chosen)])  # type: ignore[arg-type]
 
 
-def _weights(data: Any, weight: Tensor, stays: Tensor, num_loops: int, num_added: int) -> Tensor:
+def _weights(data: Any, weight: Tensor, stays: Tensor, loop: Tensor, num_added: int) -> Tensor:
     num_kept = int(stays.sum())
     kept, added = weight[:num_kept], weight[num_kept:]
     given = data.get("edge_weight")
     dtype = given.dtype if isinstance(given, Tensor) and given.is_floating_point() else torch.get_default_dtype()
     if num_added != 2 * added.numel():
         raise ValueError("a change must give one weight to each edge that it keeps or adds")
-    return torch.cat([kept, kept, weight.new_ones(num_loops), added, added]).to(dtype)
+    of_loop = weight.new_ones(loop.numel())
+    if isinstance(given, Tensor):
+        of_loop = given.detach().cpu().reshape(-1)[loop].to(weight.dtype)
+    shape = (-1, *given.shape[1:]) if isinstance(given, Tensor) else (-1,)
+    return torch.cat([kept, kept, of_loop, added, added]).to(dtype).reshape(shape)
 
 
 def _earlier_types(value: Tensor, name: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""Effective resistance against closed forms, dense pseudo-inverses and NetworkX; curvature and commute times from it."""
+"""Effective resistance against closed forms, pseudo-inverses and NetworkX; curvature and commute times from it."""
 
 from typing import Any
 

@@ -140,7 +140,9 @@ def test_large_cores_are_solved_by_columns(largest, monkeypatch):
     found = effective_resistance(edge_index, num_nodes, pairs=pairs, weight=weight, method="exact")
     torch.testing.assert_close(found, expected[pairs[0], pairs[1]], rtol=1e-9, atol=1e-12)
     parts = total_resistance(edge_index, num_nodes, weight=weight, per_component=True)
-    assert parts.tolist() == pytest.approx([expected[:200, :200].sum() / 2, expected[200:, 200:].sum() / 2], rel=1e-9)
+    assert parts.tolist() == pytest.approx(
+        [float(expected[:200, :200].sum()) / 2, float(expected[200:, 200:].sum()) / 2], rel=1e-9
+    )
 
 
 def test_long_paths_and_trees_keep_their_digits():

@@ -62,9 +62,9 @@ def values_by_edge(edge_index: Tensor, values: Tensor) -> dict[tuple[int, int], 
 
 def edge_set(edge_index: Tensor) -> set[tuple[int, int]]:
     """The undirected edges; both directions must be there once, and no self-loops."""
-    columns = list(zip(*edge_index.tolist(), strict=True))
-    assert len(set(columns)) == len(columns)
-    assert all(u != v and (v, u) in set(columns) for u, v in columns)
+    columns = set(zip(*edge_index.tolist(), strict=True))
+    assert len(columns) == edge_index.size(1)
+    assert all(u != v and (v, u) in columns for u, v in columns)
     return {(u, v) for u, v in columns if u < v}
 
 

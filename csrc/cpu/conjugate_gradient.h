@@ -71,7 +71,10 @@ class BlockSolver {
   using Row = std::array<double, W>;
 
   BlockSolver(const LaplacianRows<T>& rows, double tolerance, int64_t limit)
-      : rows_(rows), tolerance_(tolerance), limit_(limit), per_chunk_(std::max<int64_t>((int64_t{1} << 15) / W, 1)) {
+      : rows_(rows),
+        tolerance_(tolerance),
+        limit_(std::min(limit, std::is_same_v<T, float> ? kSingleSteps : int64_t{1} << 40)),
+        per_chunk_(std::max<int64_t>((int64_t{1} << 15) / W, 1)) {
     const size_t size = static_cast<size_t>(rows.nodes()) * W;
     r_.resize(size);
     p_.resize(size);
@@ -87,7 +90,10 @@ class BlockSolver {
     Row before = residual(b, x, stride, width);
     // The recurrence may end at 0, where no residual can follow.
     Row floor;
-    for (int c = 0; c < W; ++c) floor[c] = kFloor * tolerance_ * tolerance_ * before[c];
+    for (int c = 0; c < W; ++c) {
+      if (!std::isfinite(before[c])) return -1;
+      floor[c] = kFloor * tolerance_ * tolerance_ * before[c];
+    }
     int64_t steps = 0;
     for (int round = 0; round < kRounds; ++round) {
       const Row reached = iterate(target, round == 0, steps);
@@ -112,6 +118,10 @@ class BlockSolver {
   static constexpr int kDelay = 4;
   static constexpr double kSlack = 4;
   static constexpr double kFloor = 1e-4;
+  static constexpr double kInfinite = std::numeric_limits<double>::infinity();
+  // Systems that take more steps are too ill conditioned for the digits of float32: rounding would leave errors that
+  // residuals do not show.
+  static constexpr int64_t kSingleSteps = 96;
   static constexpr double kRounding = 256.0 * std::numeric_limits<T>::epsilon() * std::numeric_limits<T>::epsilon();
 
   int64_t chunks() const { return std::max<int64_t>((rows_.nodes() + per_chunk_ - 1) / per_chunk_, 1); }
@@ -144,7 +154,7 @@ class BlockSolver {
       for (int64_t c = 0; c < W; ++c) {
         const double rest = c < width ? b[i * stride + c] - (own * x[i * stride + c] - sum[c]) : 0.0;
         r_[i * W + c] = static_cast<T>(rest);
-        if (own > 0) sums[c] += rest * rest / own;
+        sums[c] += own > 0 ? rest * rest / own : rest == 0 ? 0.0 : kInfinite;
       }
     });
   }
@@ -191,7 +201,12 @@ class BlockSolver {
       });
       T alpha[W], beta[W];
       for (int c = 0; c < W; ++c) {
-        alpha[c] = !done[c] && curvature[c] > 0 ? static_cast<T>(rho[c] / curvature[c]) : T(0);
+        // No number, or no graph with positive weights: nothing that goes on would help.
+        if (!done[c] && !(curvature[c] > 0 && std::isfinite(rho[c]))) {
+          steps = limit_ + 1;
+          return reached;
+        }
+        alpha[c] = done[c] ? T(0) : static_cast<T>(rho[c] / curvature[c]);
         gain[step % kDelay][c] = static_cast<double>(alpha[c]) * rho[c];
         squares[step % kDelay][c] = rho[c];
         energy[c] += gain[step % kDelay][c];

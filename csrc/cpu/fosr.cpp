@@ -116,7 +116,9 @@ class Part {
     vector_.resize(nodes_.size());
     gap_ = EigenSolver({rowptr.data(), col.data(), ones.data(), static_cast<int64_t>(nodes_.size())})
                .solve(vector_.data());
-    STD_TORCH_CHECK(!std::isnan(gap_), "the second eigenvector was not found: its eigenvalue is too close to others");
+    bool found = std::isfinite(gap_);
+    for (const double entry : vector_) found &= std::isfinite(entry);
+    STD_TORCH_CHECK(found, "the second eigenvector was not found: its eigenvalue is too close to others");
     known_ = true;
   }
 

@@ -90,14 +90,14 @@ def _eliminate_fake(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     context = torch.library.get_ctx()
     eliminated, entries = context.new_dynamic_size(), context.new_dynamic_size()
-    core, core_entries = context.new_dynamic_size(), context.new_dynamic_size()
+    core_entries = context.new_dynamic_size()
     return (
         col.new_empty(rowptr.numel() - 1),
         col.new_empty(eliminated + 1),
         col.new_empty(entries),
         weight.new_empty(entries),
         weight.new_empty(eliminated),
-        col.new_empty(core + 1),
+        col.new_empty(rowptr.numel() - eliminated),
         col.new_empty(core_entries),
         weight.new_empty(core_entries),
     )

@@ -1,5 +1,6 @@
 """Fixtures of all tests: no network, a fixed seed, and a switch that fills fresh memory with NaN."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,17 @@ def raw_data() -> Path:
     if not root or not Path(root).is_dir():
         pytest.skip("GNNKIT_DATA names no folder of raw benchmark files")
     return Path(root)
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    """``gnnkit.cli.main`` sets up logging for a process of its own."""
+    root, own = logging.getLogger(), logging.getLogger("gnnkit")
+    handlers, level, own_level = root.handlers[:], root.level, own.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    own.setLevel(own_level)
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 import json
-import logging
 import os
 import shlex
 import subprocess
@@ -14,6 +13,7 @@ from gnnkit.cli import main
 from gnnkit.experiment import watcher
 from gnnkit.experiment.trainer import DivergenceError
 
+pytestmark = pytest.mark.usefixtures("restored_logging")
 ROOT = Path(__file__).resolve().parents[1]
 # The gnnkit that is under test, whether it is installed or lies in the working directory.
 COMMAND = [sys.executable, "-P", "-m", "gnnkit"]
@@ -27,17 +27,6 @@ data = { name = "ring-transfer", options = { ring_size = 4, num_train = 20, num_
 model = { conv = "gcn", num_layers = 2, hidden_dim = 8, pool = "root" }
 train = { epochs = 4, batch_size = 10, num_threads = 1 }
 """
-
-
-@pytest.fixture(autouse=True)
-def _restore_logging():
-    """``main`` sets up logging for a process of its own."""
-    root, own = logging.getLogger(), logging.getLogger("gnnkit")
-    handlers, level, own_level = root.handlers[:], root.level, own.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    own.setLevel(own_level)
 
 
 @pytest.fixture

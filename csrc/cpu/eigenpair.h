@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "cpu/conjugate_gradient.h"
 
@@ -17,7 +18,7 @@ class LaplacianInverse {
     const int64_t size = eliminated_.core_nodes();
     if (size == 0) return;
     if (size > kDense) {
-      solver_.emplace_back(core_rows_, kTolerance, kLimit);
+      solver_.emplace(core_rows_, kTolerance, kLimit);
       return;
     }
     factorise(size);
@@ -26,7 +27,7 @@ class LaplacianInverse {
   LaplacianInverse& operator=(const LaplacianInverse&) = delete;
 
   // Whether there is a factorisation; else every application iterates.
-  bool direct() const { return solver_.empty(); }
+  bool direct() const { return !solver_.has_value(); }
 
   void apply(double* x) {
     const int64_t nodes = static_cast<int64_t>(eliminated_.order.size()), first = eliminated_.eliminated();
@@ -70,13 +71,13 @@ class LaplacianInverse {
   void solve_core(double* y) {
     const int64_t size = eliminated_.core_nodes();
     if (size == 0) return;
-    if (!solver_.empty()) {
+    if (solver_.has_value()) {
       // Rounding may have left a constant, for which there is no solution.
       double mean = 0;
       for (int64_t i = 0; i < size; ++i) mean += y[i] / static_cast<double>(size);
       for (int64_t i = 0; i < size; ++i) y[i] -= mean;
       right_.assign(y, y + size);
-      solver_[0].solve(right_.data(), y, 1, 1);
+      solver_->solve(right_.data(), y, 1, 1);
       return;
     }
     const int64_t n = size - 1;
@@ -95,7 +96,7 @@ class LaplacianInverse {
 
   Elimination eliminated_;
   LaplacianRows<double> core_rows_;
-  std::vector<BlockSolver<double, 1>> solver_;
+  std::optional<BlockSolver<double, 1>> solver_;
   std::vector<double> factor_;
   std::vector<double> place_;
   std::vector<double> right_;

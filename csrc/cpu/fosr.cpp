@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "cpu/eigenpair.h"
-#include "cpu/sparse.h"
+#include "cpu/simple_rows.h"
 
 namespace gnnkit {
 
@@ -95,7 +95,6 @@ class Part {
     std::vector<double> value = vector_;
     for (size_t i = 0; i < value.size(); ++i) value[i] /= std::sqrt(1.0 + static_cast<double>(neighbors_[i].size()));
     const auto [a, b] = PairSearch(neighbors_, value).find(kTie);
-    STD_TORCH_CHECK(a >= 0, "an edge stands in one direction only");
     for (const auto& [from, to] : {std::pair(a, b), std::pair(b, a)}) {
       std::vector<int64_t>& row = neighbors_[from];
       row.insert(std::lower_bound(row.begin(), row.end(), to), to);
@@ -133,22 +132,14 @@ class Part {
 struct Input {
   Tensor rowptr;
   Tensor col;
+  SimpleRows rows;
 
-  Input(const Tensor& rowptr_in, const Tensor& col_in) : rowptr(dense(rowptr_in)), col(dense(col_in)) {
-    check_structure(rowptr, col, std::nullopt);
-    STD_TORCH_CHECK(col.scalar_type() == ScalarType::Long, "indices must be int64");
-    check_boundaries(read<int64_t>(rowptr), nodes(), col.size(0));
-    check_range(read<int64_t>(col), col.size(0), nodes());
-  }
-
-  int64_t nodes() const { return rowptr.size(0) - 1; }
+  Input(const Tensor& rowptr_in, const Tensor& col_in)
+      : rowptr(dense(rowptr_in)), col(dense(col_in)), rows(checked_simple_rows(rowptr, col)) {}
 
   Neighbors neighbors() const {
-    Neighbors out(static_cast<size_t>(nodes()));
-    for (int64_t i = 0; i < nodes(); ++i) {
-      const int64_t* starts = read<int64_t>(rowptr);
-      out[i].assign(read<int64_t>(col) + starts[i], read<int64_t>(col) + starts[i + 1]);
-    }
+    Neighbors out(static_cast<size_t>(rows.nodes));
+    for (int64_t i = 0; i < rows.nodes; ++i) out[i].assign(rows.begin(i), rows.end(i));
     return out;
   }
 };
@@ -179,10 +170,7 @@ Part part_of(const Neighbors& neighbors, std::vector<int64_t> nodes, std::vector
   Neighbors inside(nodes.size());
   for (size_t i = 0; i < nodes.size(); ++i) {
     for (const int64_t node : neighbors[nodes[i]]) inside[i].push_back(local[node]);
-    std::sort(inside[i].begin(), inside[i].end());
-    // Both directions are needed, and a neighbor of another component would not be found again.
-    for (const int64_t node : inside[i])
-      STD_TORCH_CHECK(node >= 0 && node < static_cast<int64_t>(nodes.size()), "an edge stands in one direction only");
+    std::sort(inside[i].begin(), inside[i].end());  // edges that were added come last
   }
   return Part(std::move(nodes), std::move(inside));
 }
@@ -274,7 +262,7 @@ Tensor fosr(const Tensor& rowptr, const Tensor& col, int64_t num_edges, bool bri
 Tensor least_product(const Tensor& rowptr, const Tensor& col, const Tensor& value_in, double tie) {
   const Input input(rowptr, col);
   const Tensor value = dense(value_in);
-  STD_TORCH_CHECK(value.dim() == 1 && value.size(0) == input.nodes() && value.scalar_type() == ScalarType::Double,
+  STD_TORCH_CHECK(value.dim() == 1 && value.size(0) == input.rows.nodes && value.scalar_type() == ScalarType::Double,
                   "there must be one float64 value per node");
   const std::vector<double> values(read<double>(value), read<double>(value) + value.size(0));
   bool numbers = true;

@@ -2,7 +2,8 @@
 // matrices per component: it brings them up to date, and finds the best pair of each row on the way.
 #include <cmath>
 
-#include "cpu/sparse.h"
+#include "common/topology.h"
+#include "cpu/simple_rows.h"
 
 namespace gnnkit {
 
@@ -117,17 +118,15 @@ Tensor gtr(const Tensor& rowptr_in, const Tensor& col_in, const Tensor& nodes_in
            const Tensor& resistance_in, const Tensor& square_in, int64_t num_edges) {
   const Tensor rowptr = dense(rowptr_in), col = dense(col_in), nodes = dense(nodes_in), ptr = dense(ptr_in);
   const Tensor resistance = dense(resistance_in), square = dense(square_in);
-  check_structure(rowptr, col, std::nullopt);
+  const SimpleRows rows = checked_simple_rows(rowptr, col);
   check_structure(ptr, nodes, std::nullopt);
-  STD_TORCH_CHECK(col.scalar_type() == ScalarType::Long && nodes.scalar_type() == ScalarType::Long &&
-                      resistance.scalar_type() == ScalarType::Double && square.scalar_type() == ScalarType::Double,
+  STD_TORCH_CHECK(nodes.scalar_type() == ScalarType::Long && resistance.scalar_type() == ScalarType::Double &&
+                      square.scalar_type() == ScalarType::Double,
                   "indices must be int64 and matrices float64");
-  const int64_t total = rowptr.size(0) - 1, components = ptr.size(0) - 1;
-  check_boundaries(read<int64_t>(rowptr), total, col.size(0));
-  check_range(read<int64_t>(col), col.size(0), total);
+  const int64_t components = ptr.size(0) - 1;
   check_boundaries(read<int64_t>(ptr), components, nodes.size(0));
-  check_range(read<int64_t>(nodes), nodes.size(0), total);
-  std::vector<int64_t> local(static_cast<size_t>(total), -1);
+  check_range(read<int64_t>(nodes), nodes.size(0), rows.nodes);
+  std::vector<int64_t> local(static_cast<size_t>(rows.nodes), -1);
   std::vector<Component> parts;
   int64_t offset = 0;
   for (int64_t c = 0; c < components; ++c) {
@@ -138,8 +137,8 @@ Tensor gtr(const Tensor& rowptr_in, const Tensor& col_in, const Tensor& nodes_in
     for (int64_t i = 0; i < size; ++i) local[members[i]] = i;
     std::vector<std::vector<int64_t>> neighbors(static_cast<size_t>(size));
     for (int64_t i = 0; i < size; ++i) {
-      for (int64_t p = read<int64_t>(rowptr)[members[i]]; p < read<int64_t>(rowptr)[members[i] + 1]; ++p) {
-        const int64_t neighbor = local[read<int64_t>(col)[p]];
+      for (const int64_t* other = rows.begin(members[i]); other != rows.end(members[i]); ++other) {
+        const int64_t neighbor = local[*other];
         STD_TORCH_CHECK(neighbor >= 0 && neighbor < size, "an edge leaves its component");
         neighbors[i].push_back(neighbor);
       }

@@ -28,12 +28,15 @@ struct Laziness {
   int64_t of = 1;
 };
 
-// Mass that is carried from one node to another.
-struct Shipment {
+// Mass that is carried from one node to another: in units, or as a share of the whole.
+template <typename Mass>
+struct ShipmentOf {
   int64_t source;
   int64_t target;
-  int64_t mass;
+  Mass mass;
 };
+
+using Shipment = ShipmentOf<int64_t>;
 
 // Numbers for some nodes of the graph at a time. They grow from use to use, so that the table is never cleared.
 class NodeTable {
@@ -130,5 +133,25 @@ struct EdgesInput {
   int64_t u(int64_t edge) const { return read<int64_t>(ends)[edge]; }
   int64_t v(int64_t edge) const { return read<int64_t>(ends)[edges() + edge]; }
 };
+
+// The plans of all edges one after the other: edge, source, target and mass of each shipment.
+template <typename Mass>
+std::tuple<Tensor, Tensor, Tensor, Tensor> plan_tensors(const std::vector<std::vector<ShipmentOf<Mass>>>& plans,
+                                                        const Tensor& like, ScalarType mass_type) {
+  int64_t entries = 0;
+  for (const auto& plan : plans) entries += static_cast<int64_t>(plan.size());
+  const Tensor edge = empty({entries}, like, ScalarType::Long), source = empty({entries}, like, ScalarType::Long);
+  const Tensor target = empty({entries}, like, ScalarType::Long), mass = empty({entries}, like, mass_type);
+  int64_t place = 0;
+  for (size_t e = 0; e < plans.size(); ++e) {
+    for (const auto& shipment : plans[e]) {
+      write<int64_t>(edge)[place] = static_cast<int64_t>(e);
+      write<int64_t>(source)[place] = shipment.source;
+      write<int64_t>(target)[place] = shipment.target;
+      write<Mass>(mass)[place++] = shipment.mass;
+    }
+  }
+  return {edge, source, target, mass};
+}
 
 }  // namespace gnnkit

@@ -61,20 +61,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> ollivier_plan(const Tensor& rowptr, c
   parallel_over_work<NeighbourTransport>(input.steps_before(), [&](NeighbourTransport& transport, int64_t e) {
     transport.plan(input.graph, input.u(e), input.v(e), input.laziness(e), found[e]);
   });
-  int64_t entries = 0;
-  for (const std::vector<Shipment>& plan : found) entries += static_cast<int64_t>(plan.size());
-  const Tensor edge = empty({entries}, input.ends), source = empty({entries}, input.ends);
-  const Tensor target = empty({entries}, input.ends), mass = empty({entries}, input.ends);
-  int64_t place = 0;
-  for (int64_t e = 0; e < input.edges(); ++e) {
-    for (const Shipment& shipment : found[e]) {
-      write<int64_t>(edge)[place] = e;
-      write<int64_t>(source)[place] = shipment.source;
-      write<int64_t>(target)[place] = shipment.target;
-      write<int64_t>(mass)[place++] = shipment.mass;
-    }
-  }
-  return {edge, source, target, mass};
+  return plan_tensors(found, input.ends, ScalarType::Long);
 }
 
 }  // namespace

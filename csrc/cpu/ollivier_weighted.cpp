@@ -135,20 +135,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> ollivier_weighted_plan(const Tensor& 
                   [&](int64_t source, int64_t target, double mass) { found[e].push_back({source, target, mass}); });
     found[e].insert(found[e].end(), scratch.pair.staying.begin(), scratch.pair.staying.end());
   });
-  int64_t entries = 0;
-  for (const std::vector<RealShipment>& plan : found) entries += static_cast<int64_t>(plan.size());
-  const Tensor edge = empty({entries}, input.ends), source = empty({entries}, input.ends);
-  const Tensor target = empty({entries}, input.ends), mass = empty({entries}, input.stays);
-  int64_t place = 0;
-  for (int64_t e = 0; e < input.edges(); ++e) {
-    for (const RealShipment& shipment : found[e]) {
-      write<int64_t>(edge)[place] = e;
-      write<int64_t>(source)[place] = shipment.source;
-      write<int64_t>(target)[place] = shipment.target;
-      write<double>(mass)[place++] = shipment.mass;
-    }
-  }
-  return {edge, source, target, mass};
+  return plan_tensors(found, input.ends, ScalarType::Double);
 }
 
 // Sinkhorn's method. Steps scale rows and columns of a plan; potentials, in the log domain, take the scales in before

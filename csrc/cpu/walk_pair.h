@@ -15,12 +15,7 @@ struct WalkGraph {
   const double* distances;  // between all nodes, [N * N]; null: they are searched for where they are needed
 };
 
-// Mass that is carried between two nodes, as a share of the whole.
-struct RealShipment {
-  int64_t source;
-  int64_t target;
-  double mass;
-};
+using RealShipment = ShipmentOf<double>;
 
 struct Masses {
   std::vector<int64_t> node;

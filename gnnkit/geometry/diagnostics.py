@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from gnnkit.errors import BackendError, ConfigError, DataError, ShapeError
+from gnnkit.geometry.laplacian import members_by_label
+from gnnkit.geometry.pair_resistance import all_resistances
 from gnnkit.geometry.simple_graph import SimpleGraph
 from gnnkit.graph import Graph
 from gnnkit.ops._checks import check_index_range, describe
@@ -259,15 +261,12 @@ def commute_time_bound(
         raise ConfigError(f"update_lipschitz must not be negative, got {update_lipschitz}")
     if not message_lipschitz >= 1:
         raise ConfigError(f"message_lipschitz must be at least 1, got {message_lipschitz}")
-    from gnnkit.geometry import effective_resistance
-
     graph = SimpleGraph.from_edge_index(edge_index, num_nodes)
-    resistance = effective_resistance(edge_index, num_nodes, pairs="all").cpu()
+    resistance = all_resistances(graph)
     factor = (2 * update_lipschitz * message_lipschitz) ** num_layers
     bound = torch.zeros(num_nodes, num_nodes, dtype=torch.float64)
-    component = graph.components()
     adjacency = _normalized_adjacency(graph)
-    for nodes in component.argsort(stable=True).split(torch.bincount(component).tolist()) if num_nodes else ():
+    for nodes in members_by_label(graph.components()):
         block = (nodes[:, None], nodes)
         if nodes.numel() == 1:
             bound[block] = factor

@@ -47,8 +47,7 @@ class Laplacian:
     @classmethod
     def eliminated(cls, graph: SimpleGraph, effort: int, late_effort: int) -> "Laplacian":
         """Eliminates as many nodes as the effort allows; see the operator ``eliminate``."""
-        weight = position_weight(graph)
-        parts = torch.ops.gnnkit.eliminate(graph.rowptr, graph.col, weight, effort, late_effort)
+        parts = torch.ops.gnnkit.eliminate(graph.rowptr, graph.col, graph.position_weight, effort, late_effort)
         return cls(graph, *parts)
 
     @classmethod
@@ -155,18 +154,6 @@ class Laplacian:
             f"a Laplacian system of {self.num_core} nodes was not solved to {tolerance:.0e} in {_LIMIT} steps; "
             "weights that differ less, or a smaller graph, can be solved"
         )
-
-
-def position_weight(graph: SimpleGraph) -> Tensor:
-    """Weight at each position of ``col``, float64 ``[2 M]``; 1 where the graph has none."""
-    if graph.weight is None:
-        return torch.ones(graph.col.numel(), dtype=torch.float64)
-    return graph.weight[graph.edge]
-
-
-def edge_weight(graph: SimpleGraph) -> Tensor:
-    """Weight of each edge, float64 ``[M]``; 1 where the graph has none."""
-    return torch.ones(graph.num_edges, dtype=torch.float64) if graph.weight is None else graph.weight
 
 
 def members_by_label(label: Tensor) -> list[Tensor]:

@@ -223,12 +223,11 @@ def _exact(graph: SimpleGraph, stays: Tensor, of: Tensor) -> Tensor:
 def _walks(graph: SimpleGraph, alpha: float) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Arguments of the operators on graphs with lengths."""
     row = torch.arange(graph.num_nodes).repeat_interleave(graph.degree)
-    lengths = torch.ones(graph.num_edges, dtype=torch.float64) if graph.weight is None else graph.weight
-    if graph.num_edges and float(lengths.max()) > _LONGEST:
+    length = graph.position_weight
+    if graph.num_edges and float(length.max()) > _LONGEST:
         raise DataError(
-            f"lengths must be below {_LONGEST}, since mass falls with their square, got {float(lengths.max())}"
+            f"lengths must be below {_LONGEST}, since mass falls with their square, got {float(length.max())}"
         )
-    length = lengths[graph.edge]
     # Relative to the shortest edge of each node, so that long edges do not all vanish.
     score = -length.square()
     most = score.new_full((graph.num_nodes,), -torch.inf).scatter_reduce(0, row, score, "amax")

@@ -7,7 +7,6 @@ from gnnkit.geometry.laplacian import (
     BLOCK,
     LARGEST_DENSE,
     Laplacian,
-    edge_weight,
     inverse_of_positive,
     members_by_label,
 )
@@ -52,7 +51,7 @@ def _component_resistance(graph: SimpleGraph, nodes: Tensor) -> Tensor:
     inside = local[graph.ends[0]] >= 0
     row, col = local[graph.ends[:, inside]]
     matrix = torch.zeros(size, size, dtype=torch.float64)
-    matrix[row, col] = matrix[col, row] = -edge_weight(graph)[inside]
+    matrix[row, col] = matrix[col, row] = -graph.edge_weight[inside]
     matrix.diagonal().copy_(-matrix.sum(1))
     # The constant vector, in the null space, gets an eigenvalue amid the others.
     matrix += matrix.diagonal().mean() / size

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from gnnkit.errors import BackendError, ConfigError, DataError, ShapeError
+from gnnkit.geometry.pair_resistance import all_resistances
 from gnnkit.geometry.simple_graph import SimpleGraph
+from gnnkit.geometry.spectrum import laplacian_spectrum
 from gnnkit.ops._checks import describe
 
 if TYPE_CHECKING:
@@ -222,31 +224,21 @@ def _draw_resistances(axis: "Axes", states: list[tuple[str, _Input]]) -> None:
         axis.legend()
 
 
-def _adjacency(state: _Input) -> np.ndarray:
+def _checked_size(state: _Input) -> _Input:
     if state.num_nodes > _LARGEST_DENSE:
         raise DataError(
             f"spectrum and resistances are drawn for graphs of up to {_LARGEST_DENSE} nodes, got {state.num_nodes}; "
             "use kind='graph'"
         )
-    adjacency = np.zeros((state.num_nodes, state.num_nodes))
-    adjacency[tuple(state.graph.edge_index().numpy())] = 1
-    return adjacency
+    return state
 
 
 def _normalised_spectrum(state: _Input) -> np.ndarray:
-    adjacency = _adjacency(state)
-    degree = adjacency.sum(1)
-    root = np.divide(1.0, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)
-    return np.linalg.eigvalsh(np.diag((degree > 0).astype(float)) - root[:, None] * adjacency * root)
+    return laplacian_spectrum(_checked_size(state).graph.edge_index(), state.num_nodes).numpy()
 
 
 def _resistances(state: _Input) -> np.ndarray:
-    """Of all pairs in one component, by the inverse of ``L + J / n`` on each component."""
-    adjacency = _adjacency(state)
-    component = state.graph.components().numpy()
-    same = component[:, None] == component
-    laplacian = np.diag(adjacency.sum(1)) - adjacency
-    inverse = np.linalg.inv(laplacian + same / same.sum(1)) if len(component) else laplacian
-    diagonal = inverse.diagonal()
-    low, high = np.nonzero(np.triu(same, 1))
-    return diagonal[low] + diagonal[high] - 2 * inverse[low, high]
+    """Of all pairs in one component."""
+    resistance = all_resistances(_checked_size(state).graph)
+    pairs = resistance[torch.ones_like(resistance, dtype=torch.bool).triu(1)]
+    return pairs[pairs.isfinite()].numpy()

@@ -5,7 +5,6 @@ from torch import Tensor
 
 from gnnkit.errors import ConfigError, ShapeError
 from gnnkit.geometry.edge_resistance import component_totals, edge_resistance
-from gnnkit.geometry.laplacian import edge_weight
 from gnnkit.geometry.pair_resistance import all_resistances, pair_resistance
 from gnnkit.geometry.simple_graph import SimpleGraph
 from gnnkit.ops._checks import check_index, check_index_range, check_number, describe
@@ -74,6 +73,10 @@ def effective_resistance(
     linear time, then as many passes over the edges as conjugate gradients have steps; the sketch ``k`` times that.
     """
     graph = SimpleGraph.from_edge_index(edge_index, num_nodes, weight=weight, allow_self_loops=True)
+    return _resistances(graph, pairs, method, epsilon, seed).to(edge_index.device)
+
+
+def _resistances(graph: SimpleGraph, pairs: str | Tensor | None, method: str, epsilon: float, seed: int) -> Tensor:
     if method not in _METHODS:
         raise ConfigError(f"method must be one of {', '.join(_METHODS)}, got {method!r}")
     epsilon = check_number("epsilon", epsilon)
@@ -82,14 +85,13 @@ def effective_resistance(
     if isinstance(pairs, str) and pairs == "all":
         if method == "sketch":
             raise ConfigError("all pairs fill a matrix, which a sketch cannot spare; use method='exact'")
-        value = all_resistances(graph)
-    elif pairs is None or (isinstance(pairs, str) and pairs == "edges"):
-        value = _per_column(graph, edge_resistance(graph, method=method, epsilon=epsilon, seed=seed)[0])
-    elif isinstance(pairs, Tensor):
-        value = pair_resistance(graph, _checked_pairs(pairs, graph.num_nodes), method, epsilon, seed)
-    else:
-        raise ConfigError(f"pairs must be None, 'edges', 'all' or a tensor [2, P], got {pairs!r}")
-    return value.to(edge_index.device)
+        return all_resistances(graph)
+    if pairs is None or (isinstance(pairs, str) and pairs == "edges"):
+        value = edge_resistance(graph, method=method, epsilon=epsilon, seed=seed)[0]
+        return graph.per_column(value, self_loop=0.0)
+    if isinstance(pairs, Tensor):
+        return pair_resistance(graph, _checked_pairs(pairs, graph.num_nodes), method, epsilon, seed)
+    raise ConfigError(f"pairs must be None, 'edges', 'all' or a tensor [2, P], got {pairs!r}")
 
 
 def total_resistance(
@@ -142,11 +144,9 @@ def commute_time(
 
     Arguments, shapes, errors, determinism and complexity are those of :func:`effective_resistance`.
     """
-    value = effective_resistance(
-        edge_index, num_nodes, pairs=pairs, weight=weight, method=method, epsilon=epsilon, seed=seed
-    )
     graph = SimpleGraph.from_edge_index(edge_index, num_nodes, weight=weight, allow_self_loops=True)
-    label, conductance = graph.components(), edge_weight(graph)
+    value = _resistances(graph, pairs, method, epsilon, seed)
+    label, conductance = graph.components(), graph.edge_weight
     volume = conductance.new_zeros(graph.num_nodes).index_add_(0, label[graph.ends[0]], 2 * conductance)
     if isinstance(pairs, Tensor):
         node = pairs[0].cpu().long()
@@ -154,9 +154,9 @@ def commute_time(
         node = torch.arange(graph.num_nodes)
     else:
         node = edge_index[0].cpu().long()
-    factor = volume[label[node]].to(value.device)
+    factor = volume[label[node]]
     product = value * (factor[:, None] if value.dim() == 2 else factor)
-    return torch.where(value.isinf(), value, product)
+    return torch.where(value.isinf(), value, product).to(edge_index.device)
 
 
 def resistance_curvature(edge_index: Tensor, num_nodes: int, *, weight: Tensor | None = None) -> Tensor:
@@ -212,11 +212,6 @@ def node_resistance_curvature(edge_index: Tensor, num_nodes: int, *, weight: Ten
     return _node_curvature(graph, edge_resistance(graph)[0]).to(edge_index.device)
 
 
-def _per_column(graph: SimpleGraph, value: Tensor) -> Tensor:
-    column = graph.column_edge
-    return torch.cat([value, value.new_zeros(1)])[column]  # -1, a self-loop, reads the 0 at the end
-
-
 def _checked_pairs(pairs: Tensor, num_nodes: int) -> Tensor:
     check_index("pairs", pairs, dim=2)
     if pairs.size(0) != 2:
@@ -228,6 +223,6 @@ def _checked_pairs(pairs: Tensor, num_nodes: int) -> Tensor:
 
 
 def _node_curvature(graph: SimpleGraph, resistance: Tensor) -> Tensor:
-    along = edge_weight(graph) * resistance / 2
+    along = graph.edge_weight * resistance / 2
     node = torch.ones(graph.num_nodes, dtype=torch.float64)
     return node.index_add_(0, graph.ends[0], -along).index_add_(0, graph.ends[1], -along)

@@ -57,10 +57,8 @@ def ricci_flow(
     Complexity: ``steps`` times that of :func:`ollivier_ricci` with weights.
     """
     _check_settings(steps, step_size, alpha, tolerance)
-    if weight is None:
-        weight = torch.ones(edge_index.shape[-1:], dtype=torch.float64)
     graph = SimpleGraph.from_edge_index(edge_index, num_nodes, weight=weight, parallel="min")
-    length = torch.ones(0, dtype=torch.float64) if graph.weight is None else graph.weight
+    length = graph.edge_weight
     component = graph.components()[graph.ends[0]]
     num_components = int(component.max()) + 1 if component.numel() else 0
     count = torch.bincount(component, minlength=num_components).double()

@@ -119,8 +119,25 @@ class SimpleGraph:
         """Number of neighbours of each node, int64 ``[N]``."""
         return self.rowptr.diff()
 
-    def per_column(self, value: Tensor) -> Tensor:
-        """One row per edge, ``[M, *]``, as one per column of the ``edge_index`` given; no self-loops may be there."""
+    @property
+    def edge_weight(self) -> Tensor:
+        """Weight of each edge, float64 ``[M]``; 1 where none were given."""
+        return torch.ones(self.num_edges, dtype=torch.float64) if self.weight is None else self.weight
+
+    @property
+    def position_weight(self) -> Tensor:
+        """Weight at each position of ``col``, float64 ``[2 M]``; 1 where none were given."""
+        return self.edge_weight[self.edge]
+
+    def per_column(self, value: Tensor, *, self_loop: float | None = None) -> Tensor:
+        """One row per edge, ``[M, *]``, as one per column of the ``edge_index`` given.
+
+        ``self_loop`` is what columns of self-loops get. None: there must not be any.
+        """
+        if self_loop is not None:
+            # Number -1, of a self-loop, reads the last row.
+            value = torch.cat([value, value.new_full((1, *value.shape[1:]), self_loop)])
+            return value[self.column_edge]
         return value.index_select(0, self.column_edge)
 
     def edge_index(self) -> Tensor:

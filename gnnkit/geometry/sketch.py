@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from gnnkit.errors import ConfigError
-from gnnkit.geometry.laplacian import BLOCK, Laplacian, edge_weight
+from gnnkit.geometry.laplacian import BLOCK, Laplacian
 from gnnkit.geometry.simple_graph import SimpleGraph
+from gnnkit.ops._checks import check_seed
 
 _FAILURE = 0.01
 _SOLVER_SHARE = 0.01
@@ -15,9 +15,7 @@ _SOLVER_SHARE = 0.01
 
 def seeded_generator(seed: object) -> torch.Generator:
     """A new generator; raises ConfigError where ``seed`` is no integer."""
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise ConfigError(f"seed must be an integer, got {seed!r}")
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator().manual_seed(check_seed(seed))
 
 
 def num_sketch_rows(num_pairs: int, epsilon: float) -> int:
@@ -42,7 +40,7 @@ def sketch_resistance(graph: SimpleGraph, pairs: Tensor, epsilon: float, seed: i
     generator = seeded_generator(seed)
     laplacian = Laplacian.for_many_solutions(graph)
     ends = laplacian.place[pairs]
-    root = edge_weight(graph).sqrt()
+    root = graph.edge_weight.sqrt()
     tolerance = _SOLVER_SHARE * epsilon / math.sqrt(max(graph.num_nodes, 1))
     out = torch.zeros(pairs.size(1), dtype=torch.float64)
     rows = num_sketch_rows(pairs.size(1), epsilon)

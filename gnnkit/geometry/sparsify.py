@@ -7,7 +7,6 @@ from torch import Tensor
 
 from gnnkit.errors import ConfigError
 from gnnkit.geometry.edge_resistance import edge_resistance
-from gnnkit.geometry.laplacian import edge_weight
 from gnnkit.geometry.simple_graph import SimpleGraph
 from gnnkit.geometry.sketch import seeded_generator
 from gnnkit.ops._checks import check_number
@@ -60,7 +59,7 @@ def spectral_sparsify(
     graph = SimpleGraph.from_edge_index(edge_index, num_nodes, weight=weight, allow_self_loops=True)
     kept, value = sampled_edges(graph, epsilon, seeded_generator(seed))
     out = SimpleGraph.from_ends(graph.ends[:, kept], graph.num_nodes, value)
-    return out.edge_index().to(edge_index), edge_weight(out)[out.edge].to(edge_index.device)
+    return out.edge_index().to(edge_index), out.edge_weight[out.edge].to(edge_index.device)
 
 
 def checked_epsilon(epsilon: object) -> float:
@@ -76,7 +75,7 @@ def sampled_edges(graph: SimpleGraph, epsilon: float, generator: torch.Generator
     if graph.num_edges == 0:
         return torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.float64)
     seed = int(torch.randint(2**62, (1,), generator=generator))
-    weight = edge_weight(graph)
+    weight = graph.edge_weight
     resistance, exact = edge_resistance(graph, method="auto", epsilon=_SKETCH, seed=seed)
     leverage = (weight * resistance).cumsum(0)
     rank = graph.num_nodes - int(graph.components().max()) - 1

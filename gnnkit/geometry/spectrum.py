@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from gnnkit.errors import ConfigError, DataError
-from gnnkit.geometry.laplacian import edge_weight, position_weight
 from gnnkit.geometry.simple_graph import SimpleGraph
 
 
@@ -84,7 +83,7 @@ def laplacian_spectrum(
         raise ConfigError(f"normalization must be 'sym' or None, got {normalization!r}")
     graph = SimpleGraph.from_edge_index(edge_index, num_nodes, weight=weight, allow_self_loops=True)
     matrix = torch.zeros(graph.num_nodes, graph.num_nodes, dtype=torch.float64)
-    matrix[graph.ends[0], graph.ends[1]] = matrix[graph.ends[1], graph.ends[0]] = -edge_weight(graph)
+    matrix[graph.ends[0], graph.ends[1]] = matrix[graph.ends[1], graph.ends[0]] = -graph.edge_weight
     degree = -matrix.sum(1)
     matrix.diagonal().copy_(degree)
     if normalization == "sym":
@@ -101,7 +100,7 @@ def graph_gap(graph: SimpleGraph) -> float:
     """The second smallest eigenvalue of the normalised Laplacian; 0 where there is none or it is not connected."""
     if graph.num_nodes < 2 or bool((graph.components() > 0).any()):
         return 0.0
-    value, _ = torch.ops.gnnkit.second_eigenpair(graph.rowptr, graph.col, position_weight(graph))
+    value, _ = torch.ops.gnnkit.second_eigenpair(graph.rowptr, graph.col, graph.position_weight)
     if math.isnan(float(value)):
         raise DataError(
             f"the second eigenvalue of a graph of {graph.num_nodes} nodes was not found: it is too close to others; "

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gnnkit.errors import ConfigError
 from gnnkit.graph import Graph
 from gnnkit.nn._inputs import node_features
 from gnnkit.nn.conv.drew import Body, DRewConv, HopNorm, checked_delay
 from gnnkit.nn.epilogue import Activation
 from gnnkit.nn.hops import as_hops
+from gnnkit.ops._checks import check_count
 
 
 class DRew(torch.nn.Module):
@@ -68,11 +68,9 @@ class DRew(torch.nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        for name, value in (("num_layers", num_layers), ("max_hops", max_hops)):
-            if value is None and name == "max_hops":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{name} must be an integer of at least 1, got {value!r}")
+        check_count("num_layers", num_layers, 1)
+        if max_hops is not None:
+            check_count("max_hops", max_hops, 1)
         self.channels = channels
         self.max_hops = num_layers if max_hops is None else min(max_hops, num_layers)
         self.delay = checked_delay(delay)

@@ -13,6 +13,7 @@ from gnnkit.nn._packing import Packing
 from gnnkit.nn.candidates import longest_path_candidates
 from gnnkit.nn.pool import REDUCTIONS, graph_boundaries, pool
 from gnnkit.nn.subset import Estimator, map_subset, sample_subset
+from gnnkit.ops._checks import check_count
 
 
 class WeightedGIN(torch.nn.Module):
@@ -154,8 +155,7 @@ class PRMPNN(torch.nn.Module):
             ("num_upstream_layers", num_upstream_layers, 1),
             ("num_layers", num_layers, 1),
         ):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ConfigError(f"{name} must be an integer of at least {least}, got {value!r}")
+            check_count(name, value, least)
         for name, value, allowed in (
             ("estimator", estimator, ("simple", "gumbel", "imle")),
             ("readout", readout, REDUCTIONS),

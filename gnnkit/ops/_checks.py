@@ -66,6 +66,20 @@ def check_size(name: str, value: object) -> int:
     return size
 
 
+def check_count(name: str, value: object, least: int) -> int:
+    """``value`` itself; raises ConfigError where it is no integer of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{name} must be an integer of at least {least}, got {value!r}")
+    return value
+
+
+def check_seed(value: object) -> int:
+    """``value`` itself; raises ConfigError where it is no integer."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"seed must be an integer, got {value!r}")
+    return value
+
+
 def check_number(name: str, value: object) -> float:
     """``value`` as a float; raises ConfigError where it is no real number."""
     if isinstance(value, (float, torch.SymFloat)):  # also while traced, where nothing else may be asked of it

@@ -154,18 +154,6 @@ def eliminated_resistance_reference(
     return out, excess
 
 
-def _resistance_fake(
-    ptr: Tensor,
-    neighbor: Tensor,
-    share: Tensor,
-    pivot: Tensor,
-    core_rowptr: Tensor,
-    core_col: Tensor,
-    core_resistance: Tensor,
-) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(share), torch.empty_like(pivot)
-
-
 define(
     "eliminate(Tensor rowptr, Tensor col, Tensor weight, int effort, int late_effort) -> "
     "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
@@ -181,5 +169,5 @@ define(
     "eliminated_resistance(Tensor ptr, Tensor neighbor, Tensor share, Tensor pivot, Tensor core_rowptr, "
     "Tensor core_col, Tensor core_resistance) -> (Tensor, Tensor)",
     reference=eliminated_resistance_reference,
-    fake=_resistance_fake,
+    fake=lambda ptr, neighbor, share, pivot, *core: (torch.empty_like(share), torch.empty_like(pivot)),
 )

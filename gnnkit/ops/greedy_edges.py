@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from gnnkit.ops._library import define
-from gnnkit.ops.laplacian import eigenpair_reference
+from gnnkit.ops.balanced_forman import neighbour_sets
+from gnnkit.ops.laplacian import eigenpair_reference, fixed_numbers
 
 _TIE = 1e-9
 Pair = tuple[int, int]
@@ -113,8 +114,7 @@ def fosr_reference(rowptr: Tensor, col: Tensor, num_edges: int, bridging: bool) 
     Returns:
         The pairs in the order in which they were chosen, int64 ``[2, A]``.
     """
-    num_nodes = rowptr.numel() - 1
-    rows: list[set[int]] = [set(col[rowptr[i] : rowptr[i + 1]].tolist()) for i in range(num_nodes)]
+    rows = neighbour_sets(rowptr, col)
     added: list[Pair] = []
     choose: Callable[[list[set[int]]], Pair | None] = _across if bridging else _within
     while len(added) < num_edges:
@@ -152,8 +152,7 @@ def _across(rows: list[set[int]]) -> Pair | None:
         if pair is not None:
             return pair
     degree = torch.tensor([float(len(row)) for row in rows], dtype=torch.float64)
-    multiple = torch.arange(1, len(rows) + 1, dtype=torch.float64) * 0.6180339887498949
-    part = (multiple - multiple.floor() - 0.5) * degree.sqrt()
+    part = fixed_numbers(len(rows)) * degree.sqrt()
     vector = torch.zeros_like(degree)
     for nodes in joined:
         share = part[nodes].sum() / degree[nodes].sum() - part.sum() / degree.sum()

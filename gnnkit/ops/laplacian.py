@@ -115,6 +115,12 @@ def _solve_fake(
     return torch.empty_like(rhs), rowptr.new_empty(rhs.size(1))
 
 
+def fixed_numbers(count: int) -> Tensor:
+    r""":math:`g_i = \mathrm{frac}((i + 1) \varphi) - 1/2` with the golden ratio, float64: no two are alike."""
+    multiple = torch.arange(1, count + 1, dtype=torch.float64) * 0.6180339887498949
+    return multiple - multiple.floor() - 0.5
+
+
 def eigenpair_reference(rowptr: Tensor, col: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     r"""Second smallest eigenvalue of ``I - D^-1/2 A D^-1/2`` of a connected graph, and an eigenvector of length 1.
 
@@ -129,8 +135,7 @@ def eigenpair_reference(rowptr: Tensor, col: Tensor, weight: Tensor) -> tuple[Te
     matrix = csr_array((weight.numpy(), col.numpy(), rowptr.numpy()), shape=(nodes, nodes))
     scale = diags_array(1 / np.sqrt(matrix.sum(axis=1)))
     laplacian = eye_array(nodes) - scale @ matrix @ scale
-    multiple = np.arange(1, nodes + 1) * 0.6180339887498949
-    start = multiple - np.floor(multiple) - 0.5
+    start = fixed_numbers(nodes).numpy()
     if nodes <= _DENSE:
         values, vectors = np.linalg.eigh(laplacian.toarray())
     else:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gnnkit.ops._library import define
+from gnnkit.ops.balanced_forman import neighbour_sets
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def linear_program(has: Any, wants: Any, cost: Any, *, at_cost: tuple[Any, float
 
 
 def _local_problems(rowptr: Tensor, col: Tensor, ends: Tensor, stays: Tensor, of: Tensor) -> Iterator[LocalProblem]:
-    neighbours = [set(part.tolist()) for part in torch.tensor_split(col.cpu(), rowptr.cpu()[1:-1])]
+    neighbours = neighbour_sets(rowptr, col)
     for edge, (u, v) in enumerate(ends.T.tolist()):
         yield local_problem(neighbours, u, v, int(stays[edge]), int(of[edge]))
 

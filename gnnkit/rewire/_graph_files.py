@@ -146,7 +146,7 @@ def _read_text(path: Path, num_nodes: int | None) -> GraphFile:
 def _lines(data: Any, source: GraphFile) -> tuple[Tensor, list[str], dict[str, Tensor]]:
     """Edges as they are written, names of the nodes, and what stands beside each edge."""
     edge_index = data.edge_index.cpu()
-    chosen = edge_index[0] <= edge_index[1] if source.once else torch.ones_like(edge_index[0], dtype=torch.bool)
+    chosen = _listed(edge_index, source)
     names = list(source.names or map(str, range(int(data.num_nodes))))
     taken = set(names)
     for number in range(int(data.num_nodes) - len(names)):
@@ -161,6 +161,11 @@ def _lines(data: Any, source: GraphFile) -> tuple[Tensor, list[str], dict[str, T
         if isinstance(value, Tensor) and value.numel() == edge_index.size(1):
             columns[column] = value.detach().cpu().reshape(-1)[chosen]
     return edge_index[:, chosen], names, columns
+
+
+def _listed(edge_index: Tensor, source: GraphFile) -> Tensor:
+    """Marks the columns that are written: all of them, or one direction of each edge."""
+    return edge_index[0] <= edge_index[1] if source.once else torch.ones_like(edge_index[0], dtype=torch.bool)
 
 
 def _text_bytes(data: Any, source: GraphFile, delimiter: str) -> bytes:
@@ -202,13 +207,13 @@ def _npz_bytes(data: Any, source: GraphFile) -> bytes:
     import scipy.sparse
 
     out = io.BytesIO()
-    chosen = data.edge_index.cpu()
-    keep = chosen[0] <= chosen[1] if source.once else torch.ones_like(chosen[0], dtype=torch.bool)
+    edge_index = data.edge_index.cpu()
+    keep = _listed(edge_index, source)
     if source.sparse:
         weight = data.get("edge_weight")
-        values = torch.ones(chosen.size(1)) if weight is None else weight.detach().cpu().double()
+        values = torch.ones(edge_index.size(1)) if weight is None else weight.detach().cpu().double()
         shape = (int(data.num_nodes),) * 2
-        matrix = scipy.sparse.coo_array((values[keep].numpy(), tuple(chosen[:, keep].numpy())), shape=shape)
+        matrix = scipy.sparse.coo_array((values[keep].numpy(), tuple(edge_index[:, keep].numpy())), shape=shape)
         scipy.sparse.save_npz(out, matrix.tocsr())
         return out.getvalue()
     attributes = edge_attributes(data)

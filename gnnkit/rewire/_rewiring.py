@@ -14,6 +14,7 @@ from gnnkit.compat.pyg import has_num_nodes
 from gnnkit.errors import ConfigError, DataError
 from gnnkit.geometry.simple_graph import SimpleGraph
 from gnnkit.graph import Graph
+from gnnkit.ops._checks import check_seed
 
 Fill = float | str | dict[str, "float | str"]
 
@@ -38,7 +39,44 @@ class Change:
     label: Tensor | None = None
 
 
-class Rewiring(BaseTransform):
+class GraphTransform(BaseTransform):
+    """Base of the transforms that work on one graph with both directions of every edge; on a ``Batch`` graph by graph.
+
+    The attributes of an instance have the names of the constructor's arguments.
+    """
+
+    @abstractmethod
+    def transform(self, data: Any) -> Any:
+        """The new ``Data``; the one given, which has ``edge_index`` and a number of nodes, is left as it is."""
+
+    def settings(self) -> dict[str, Any]:
+        """The hyper-parameters by name, in the order of the constructor; for printing and for the key of a cache."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def forward(self, data: Any) -> Any:
+        """Works on a ``Data`` or ``Batch``; the one given is left as it is.
+
+        Raises:
+            DataError: If ``edge_index`` is missing or directed, nothing tells the number of nodes, multi-edges carry
+                different attributes, or ``edge_type`` already holds relations.
+            ConfigError: If ``edge_fill`` does not fit an attribute.
+        """
+        if isinstance(data, Batch):
+            graphs = [self.forward(graph) for graph in data.to_data_list()]
+            return Batch.from_data_list(graphs) if graphs else data
+        name = type(self).__name__
+        if not isinstance(data.edge_index, Tensor):
+            raise DataError(f"{name} needs data.edge_index, which is missing")
+        if not has_num_nodes(data):
+            raise DataError(f"{name}: nothing tells the number of nodes; set data.num_nodes")
+        return self.transform(data)
+
+    def __repr__(self) -> str:
+        """The settings."""
+        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.settings().items())})"
+
+
+class Rewiring(GraphTransform):
     """Base of the transforms that add and remove undirected edges.
 
     A subclass says in :meth:`rewire` what is to change; reading and writing of the data is done here, the same for all:
@@ -61,9 +99,7 @@ class Rewiring(BaseTransform):
 
     def __init__(self, *, edge_fill: Fill | None = None, seed: int = 0) -> None:
         self.edge_fill = checked_fill(edge_fill)
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise ConfigError(f"seed must be an integer, got {seed!r}")
-        self.seed = seed
+        self.seed = check_seed(seed)
 
     @abstractmethod
     def rewire(self, graph: SimpleGraph, generator: torch.Generator) -> Change:
@@ -73,36 +109,14 @@ class Rewiring(BaseTransform):
         """The graph that is rewired; a method that weights matter to reads them here as well."""
         return SimpleGraph.from_edge_index(data.edge_index, int(data.num_nodes), allow_self_loops=True)
 
-    def settings(self) -> dict[str, Any]:
-        """The hyper-parameters by name, in the order of the constructor; for printing and for the key of a cache."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-    def forward(self, data: Any) -> Any:
-        """Rewires a ``Data`` or ``Batch``; the one given is left as it is.
-
-        Raises:
-            DataError: If ``edge_index`` is missing or directed, nothing tells the number of nodes, multi-edges carry
-                different attributes, or ``edge_type`` already holds relations.
-            ConfigError: If ``edge_fill`` does not fit an attribute.
-        """
-        if isinstance(data, Batch):
-            graphs = [self.forward(graph) for graph in data.to_data_list()]
-            return Batch.from_data_list(graphs) if graphs else data
-        name = type(self).__name__
-        if not isinstance(data.edge_index, Tensor):
-            raise DataError(f"{name} needs data.edge_index, which is missing")
-        if not has_num_nodes(data):
-            raise DataError(f"{name}: nothing tells the number of nodes; set data.num_nodes")
+    def transform(self, data: Any) -> Any:
+        """Reads, rewires and writes one graph."""
         graph = self.read(data)
         change = self.rewire(graph, torch.Generator().manual_seed(self.seed))
-        return apply_change(data, graph, change, self.edge_fill, name=name)
-
-    def __repr__(self) -> str:
-        """The settings."""
-        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.settings().items())})"
+        return apply_change(data, graph, change, self.edge_fill, name=type(self).__name__)
 
 
-def edge_count(name: str, value: float, num_edges: int) -> int:
+def edge_count(value: float, num_edges: int) -> int:
     """A number of edges: an integer as it is, a float in [0, 1] as that fraction of ``num_edges``, rounded half up."""
     if isinstance(value, int):
         return value
@@ -182,12 +196,8 @@ def _check_merging(attributes: dict[str, Tensor], first: Tensor, direction: Tens
         return
     stands_for = first[direction[columns]]
     for key, value in attributes.items():
-        rows = value.detach().cpu()
-        differs = (
-            (rows[columns] != rows[stands_for]).flatten(1).any(1)
-            if rows.dim() > 1
-            else (rows[columns] != rows[stands_for])
-        )
+        rows = value.detach().cpu().unsqueeze(-1).flatten(1)
+        differs = (rows[columns] != rows[stands_for]).any(1)
         if bool(differs.any()):
             where = int(columns[differs.nonzero()[0, 0]])
             raise DataError(

@@ -72,11 +72,11 @@ class AFR(Rewiring):
         # Edges are in lexicographic order, and sorting is stable.
         lowest, highest = curvature.argsort(stable=True), (-curvature).argsort(stable=True)
         if self.add is not None:
-            lowest = lowest[: edge_count("add", self.add, graph.num_edges)]
+            lowest = lowest[: edge_count(self.add, graph.num_edges)]
         else:
             lowest = lowest[curvature[lowest] < bounds[0]]
         if self.remove is not None:
-            highest = highest[: edge_count("remove", self.remove, graph.num_edges)]
+            highest = highest[: edge_count(self.remove, graph.num_edges)]
         else:
             highest = highest[curvature[highest] > bounds[1]]
         added = torch.ops.gnnkit.supporting_edges(graph.rowptr, graph.col, graph.ends[:, lowest])

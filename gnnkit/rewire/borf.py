@@ -63,8 +63,8 @@ class BORF(Rewiring):
 
     def rewire(self, graph: SimpleGraph, generator: torch.Generator) -> Change:
         """The edges of the flow's last batch, against those of the graph."""
-        add = edge_count("add", self.add, graph.num_edges)
-        remove = edge_count("remove", self.remove, graph.num_edges)
+        add = edge_count(self.add, graph.num_edges)
+        remove = edge_count(self.remove, graph.num_edges)
         ends = torch.ops.gnnkit.borf(graph.ends, graph.num_nodes, self.num_batches, add, remove)
         place = graph.find(ends)
         stays = torch.zeros(graph.num_edges, dtype=torch.bool)

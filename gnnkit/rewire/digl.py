@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gnnkit.errors import ConfigError
 from gnnkit.geometry.simple_graph import SimpleGraph
+from gnnkit.ops._checks import check_count
 from gnnkit.rewire._rewiring import Change, Fill, Rewiring
 
 _ENTRIES = 2**22
@@ -53,8 +54,7 @@ class DigL(Rewiring):
     Determinism: bitwise on one machine. :math:`S` is exact to about 1e-13, is compared in steps of 1e-12, and smaller
     entries count as zero; so the choice is equivariant but for ties.
     Complexity: a Chebyshev series of ``K`` terms (about :math:`16 / \sqrt{\alpha}`, or :math:`t + 6 \sqrt{t} + 15`),
-    applied to blocks of columns: ``O(K N (N + M))`` time, and memory for the result and four million numbers. That is
-    about half a minute for ten thousand nodes, and grows with the square of their number.
+    applied to blocks of columns: ``O(K N (N + M))`` time, and memory for the result and four million numbers.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class DigL(Rewiring):
             raise ConfigError(f"time must be a positive number, got {time!r}")
         if (top_k is None) == (threshold is None):
             raise ConfigError("give either top_k (entries per column) or threshold (smallest entry), not both")
-        if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
-            raise ConfigError(f"top_k must be an integer of at least 1, got {top_k!r}")
+        if top_k is not None:
+            check_count("top_k", top_k, 1)
         if threshold is not None and (not _is_number(threshold) or not threshold > 0):
             raise ConfigError(f"threshold must be a positive number, got {threshold!r}")
         self.method = method
@@ -138,9 +138,8 @@ def _is_number(value: object) -> bool:
 
 def _transition(graph: SimpleGraph) -> scipy.sparse.csr_array:
     num_nodes = graph.num_nodes
-    weight = torch.ones(graph.col.numel()).double() if graph.weight is None else graph.weight[graph.edge]
-    shape = (num_nodes, num_nodes)
-    adjacency = scipy.sparse.csr_array((weight.numpy(), graph.col.numpy(), graph.rowptr.numpy()), shape=shape)
+    entries = (graph.position_weight.numpy(), graph.col.numpy(), graph.rowptr.numpy())
+    adjacency = scipy.sparse.csr_array(entries, shape=(num_nodes, num_nodes))
     adjacency = adjacency + scipy.sparse.eye_array(num_nodes, format="csr")
     root = scipy.sparse.diags_array(1 / np.sqrt(adjacency.sum(axis=1)), format="csr")
     return scipy.sparse.csr_array(root @ adjacency @ root)

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from gnnkit.errors import ConfigError
 from gnnkit.geometry.simple_graph import SimpleGraph
+from gnnkit.ops._checks import check_count
 from gnnkit.rewire._chance import first_of_equals, permutation, uniform_integers
 from gnnkit.rewire._rewiring import Change, Fill, Rewiring
 
@@ -42,9 +42,7 @@ class Expander(Rewiring):
 
     def __init__(self, *, degree: int, edge_fill: Fill | None = None, seed: int = 0) -> None:
         super().__init__(edge_fill=edge_fill, seed=seed)
-        if isinstance(degree, bool) or not isinstance(degree, int) or degree < 1:
-            raise ConfigError(f"degree must be an integer of at least 1, got {degree!r}")
-        self.degree = degree
+        self.degree = check_count("degree", degree, 1)
 
     def rewire(self, graph: SimpleGraph, generator: torch.Generator) -> Change:
         """Draws the regular graph."""

@@ -72,7 +72,7 @@ class FoSR(Rewiring):
 
     def rewire(self, graph: SimpleGraph, generator: torch.Generator) -> Change:
         """The edges to add."""
-        count = edge_count("num_edges", self.num_edges, graph.num_edges)
+        count = edge_count(self.num_edges, graph.num_edges)
         if self.compat == "authors":
             return Change(_as_authors(graph, count, generator))
         return Change(torch.ops.gnnkit.fosr(graph.rowptr, graph.col, count, self.allow_bridging))

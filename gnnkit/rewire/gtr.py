@@ -49,7 +49,7 @@ class GTR(Rewiring):
 
     def rewire(self, graph: SimpleGraph, generator: torch.Generator) -> Change:
         """The edges to add."""
-        left = edge_count("num_edges", self.num_edges, graph.num_edges)
+        left = edge_count(self.num_edges, graph.num_edges)
         parts = [torch.zeros(2, 0, dtype=torch.int64)]
         while left > 0:
             asked = min(left, _EDGES_PER_INVERSE)

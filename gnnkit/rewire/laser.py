@@ -8,6 +8,7 @@ from gnnkit import ops
 from gnnkit.errors import ConfigError
 from gnnkit.geometry.simple_graph import SimpleGraph
 from gnnkit.graph import Graph
+from gnnkit.ops._checks import check_count
 from gnnkit.rewire._rewiring import Change, Fill, Rewiring
 
 _ENTRIES = 2**22
@@ -58,9 +59,8 @@ class LASER(Rewiring):
         seed: int = 0,
     ) -> None:
         super().__init__(edge_fill=edge_fill, seed=seed)
-        for name, value, least in (("radius", radius, 2), ("walk_length", walk_length, 1)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ConfigError(f"{name} must be an integer of at least {least}, got {value!r}")
+        check_count("radius", radius, 2)
+        check_count("walk_length", walk_length, 1)
         if isinstance(density, bool) or not isinstance(density, (int, float)) or not 0 < density <= 1:
             raise ConfigError(f"density must be a fraction in (0, 1], got {density!r}")
         if walk_length < radius:

@@ -51,7 +51,7 @@ class RandomEdges(Rewiring):
         pairs = _Pairs(component)
         taken = pairs.number(graph.ends).sort().values
         free = pairs.count - taken.numel()
-        count = min(edge_count("num_edges", self.num_edges, graph.num_edges), free)
+        count = min(edge_count(self.num_edges, graph.num_edges), free)
         chosen = distinct_integers(count, free, generator)
         # The i-th free number is i plus how many taken ones lie before it.
         before = torch.searchsorted(taken - torch.arange(taken.numel()), chosen, right=True)

@@ -74,7 +74,7 @@ class SDRF(Rewiring):
 
     def rewire(self, graph: SimpleGraph, generator: torch.Generator) -> Change:
         """Runs the flow."""
-        num_steps = edge_count("num_steps", self.num_steps, graph.num_edges)
+        num_steps = edge_count(self.num_steps, graph.num_edges)
         bound = math.inf if self.removal_bound is None else self.removal_bound
         if math.isinf(bound):
             num_steps = min(num_steps, graph.num_nodes * (graph.num_nodes - 1) // 2 - graph.num_edges)

@@ -4,18 +4,15 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Batch
-from torch_geometric.transforms import BaseTransform
 
-from gnnkit.compat.pyg import has_num_nodes
-from gnnkit.errors import ConfigError, DataError
+from gnnkit.errors import ConfigError
 from gnnkit.geometry.simple_graph import SimpleGraph, check_range
-from gnnkit.rewire._rewiring import Change, Fill, apply_change, checked_fill
+from gnnkit.rewire._rewiring import Change, Fill, GraphTransform, apply_change, checked_fill
 
 _NODE_ATTRIBUTES = {"x", "pos", "z"}
 
 
-class VirtualNode(BaseTransform):
+class VirtualNode(GraphTransform):
     """Adds a node that is joined to every node, so that any two are at most two hops apart.
 
     Gilmer et al., "Neural message passing for quantum chemistry", 2017. The new node is the last one; its edges, one
@@ -49,25 +46,8 @@ class VirtualNode(BaseTransform):
         self.node_fill = node_fill
         self.edge_fill = checked_fill(edge_fill)
 
-    def settings(self) -> dict[str, Any]:
-        """The hyper-parameters by name, in the order of the constructor."""
-        return dict(vars(self))
-
-    def forward(self, data: Any) -> Any:
-        """Adds the node to a ``Data``, or one to each graph of a ``Batch``; the one given is left as it is.
-
-        Raises:
-            DataError: If ``edge_index`` is missing or directed, nothing tells the number of nodes, multi-edges carry
-                different attributes, or ``edge_type`` already holds relations.
-            ConfigError: If ``edge_fill`` does not fit an attribute.
-        """
-        if isinstance(data, Batch):
-            graphs = [self.forward(graph) for graph in data.to_data_list()]
-            return Batch.from_data_list(graphs) if graphs else data
-        if not isinstance(data.edge_index, Tensor):
-            raise DataError("VirtualNode needs data.edge_index, which is missing")
-        if not has_num_nodes(data):
-            raise DataError("VirtualNode: nothing tells the number of nodes; set data.num_nodes")
+    def transform(self, data: Any) -> Any:
+        """Adds the node to one graph."""
         num_nodes = int(data.num_nodes)
         graph = SimpleGraph.from_edge_index(data.edge_index, num_nodes + 1, allow_self_loops=True)
         check_range(data.edge_index, num_nodes)
@@ -94,10 +74,6 @@ class VirtualNode(BaseTransform):
         if self.node_fill == "mean" and value.is_floating_point() and key != "y" and value.size(0) > 0:
             return value.mean(0, keepdim=True)
         return value.new_zeros((1, *value.shape[1:]))
-
-    def __repr__(self) -> str:
-        """The settings."""
-        return f"VirtualNode({', '.join(f'{key}={value!r}' for key, value in self.settings().items())})"
 
 
 def _of_nodes(data: Any, key: str, num_nodes: int) -> bool:

@@ -7,7 +7,6 @@ from typing import Any
 import networkx as nx
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -16,7 +15,7 @@ from gnnkit.geometry.simple_graph import SimpleGraph
 from gnnkit.ops._library import references
 from tests.geometry.undirected import edge_index_of, random_graph
 from tests.ops.kernels import EMULATED, needs_kernels
-from tests.ops.mutations import mutated
+from tests.ops.nonsense import call_with_nonsense, nonsense
 from tests.ops.recorder import as_tuple
 
 runs_kernels = pytest.mark.skipif(EMULATED, reason="no kernels of a GPU for these")
@@ -165,26 +164,8 @@ def test_kernels_refuse_arguments_out_of_range():
 @needs_kernels
 @runs_kernels
 @every_call
-@settings(
-    max_examples=60,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-@given(st.data())
-@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
-@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning")
+@nonsense
 def test_raw_calls_survive_nonsense(call: str, data: st.DataObject):
     name, arguments = CALLS[call]
-    wrong = list(arguments(simple(random_graph(data.draw(st.integers(0, 99)), 8))))
-    for place in data.draw(st.lists(st.integers(0, len(wrong) - 1), min_size=1, max_size=2, unique=True)):
-        wrong[place] = data.draw(mutated(wrong[place]))
-        # Flows and iterations may go on for as long as they are asked to.
-        if isinstance(wrong[place], int):
-            wrong[place] = min(wrong[place], 100)
-    try:
-        found = getattr(torch.ops.gnnkit, name)(*wrong)
-    except Exception:
-        return
-    assert all(isinstance(value, Tensor) for value in as_tuple(found))
+    graph = simple(random_graph(data.draw(st.integers(0, 99)), 8))
+    call_with_nonsense(data, name, arguments(graph), capped=range(9))

@@ -1,7 +1,6 @@
 """``gnnkit rewire``: every format in and out, and every mistake in one message."""
 
 import io
-import logging
 import pickle
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,8 @@ RANDOM = ["--method", "random-edges", "--num-edges"]
 
 
 @pytest.fixture(autouse=True)
-def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """``main`` sets up logging for a process of its own."""
+def _in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restored_logging: None):
     monkeypatch.chdir(tmp_path)
-    root, own = logging.getLogger(), logging.getLogger("gnnkit")
-    handlers, level, own_level = root.handlers[:], root.level, own.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    own.setLevel(own_level)
 
 
 def lines_of(path: str) -> list[list[str]]:

@@ -115,9 +115,9 @@ def test_one_seed_one_result_and_isolated_nodes_stay():
 
 
 def test_counts_and_fractions():
-    assert edge_count("add", 3, 100) == 3
-    assert edge_count("add", 0.25, 10) == 3
-    assert edge_count("add", 1.0, 10) == 10
+    assert edge_count(3, 100) == 3
+    assert edge_count(0.25, 10) == 3
+    assert edge_count(1.0, 10) == 10
     for value, words in (
         (-1, "negative"),
         (1.5, r"\[0, 1\]"),

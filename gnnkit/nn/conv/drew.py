@@ -14,6 +14,7 @@ from gnnkit.nn._inputs import node_features
 from gnnkit.nn.conv.gcn import Normalization
 from gnnkit.nn.epilogue import Activation, epilogue
 from gnnkit.nn.hops import as_hops
+from gnnkit.ops._checks import check_count
 
 Body = Literal["gcn", "gin", "gatedgcn"]
 HopNorm = Literal["none", "batch", "batch_per_hop"]
@@ -219,8 +220,7 @@ def checked_delay(delay: object) -> float:
 
 
 def _check_settings(num_hops: int, body: str, activation: str, norm: str, add_self_loops: bool, dropout: float) -> None:
-    if isinstance(num_hops, bool) or not isinstance(num_hops, int) or num_hops < 1:
-        raise ConfigError(f"num_hops must be an integer of at least 1, got {num_hops!r}")
+    check_count("num_hops", num_hops, 1)
     for name, value, allowed in (
         ("body", body, _BODIES),
         ("norm", norm, _NORMS),

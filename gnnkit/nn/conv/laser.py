@@ -14,6 +14,7 @@ from gnnkit.nn.conv.gcn import GCNConv
 from gnnkit.nn.conv.gin import GINConv
 from gnnkit.nn.conv.sage import SAGEConv
 from gnnkit.nn.hops import EdgePart, split_edges
+from gnnkit.ops._checks import check_count
 
 Factory = Callable[[int, int], torch.nn.Module]
 
@@ -58,8 +59,7 @@ class LaserConv(torch.nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, num_snapshots: int, *, body: str | Factory = "gcn") -> None:
         super().__init__()
-        if isinstance(num_snapshots, bool) or not isinstance(num_snapshots, int) or num_snapshots < 1:
-            raise ConfigError(f"num_snapshots must be an integer of at least 1, got {num_snapshots!r}")
+        check_count("num_snapshots", num_snapshots, 1)
         if isinstance(body, str) and body not in BODIES:
             raise ConfigError(
                 f"body must be one of {', '.join(BODIES)}, or a function that makes a layer; got {body!r}"

@@ -77,6 +77,8 @@ def ops_section(name: str, content: Content) -> Iterator[str]:
     yield from ("## Operators and layers", "", measured_on(content["environment"]))
     yield f"Peers that were not there: {', '.join(absent) or 'none'}. {content['settings']}."
     yield f"Memory is {content['memory']}."
+    for op, environment in content.get("measured_later", {}).items():
+        yield f"`{op}` was measured again on {measured_on(environment)}"
     yield ""
     if (RESULTS / "speed" / f"{name}.png").exists():
         yield from (f"![time against edges](results/speed/{name}.png)", "")

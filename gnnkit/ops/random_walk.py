@@ -8,6 +8,7 @@ from torch import Tensor
 from gnnkit.ops._library import define
 
 _COLUMNS = 256
+_ROWS = 64
 
 
 def returns_reference(rowptr: Tensor, col: Tensor, weight: Tensor | None, steps: int) -> Tensor:
@@ -48,6 +49,44 @@ def returns_reference(rowptr: Tensor, col: Tensor, weight: Tensor | None, steps:
     return torch.from_numpy(out)
 
 
+def pairs_reference(
+    rowptr: Tensor, col: Tensor, weight: Tensor | None, steps: int, max_hops: int | None, threshold: float
+) -> tuple[Tensor, Tensor]:
+    """Walks of 0 to ``K - 1`` steps from every node to every other, some rows of the powers at a time.
+
+    Args:
+        rowptr: As in :func:`returns_reference`; so are the next two.
+        col: See there.
+        weight: See there.
+        steps: Number of powers ``K``, at least 1.
+        max_hops: Only pairs with a walk of so many steps, and of ``K - 1``, at most; not negative. None: all pairs.
+        threshold: In ``[0, 1]``; where ``max_hops`` is given, only pairs of which one probability is as large.
+
+    Returns:
+        The pairs ``(i, j)`` in order, int64 ``[2, M]``; and ``(P^t)_ij`` for ``t = 0..K - 1``, float32 ``[M, K]``. It is
+        float32 in which probabilities are compared.
+    """
+    import numpy as np
+
+    num_nodes = rowptr.numel() - 1
+    walk = _walk_matrix(rowptr, col, weight)
+    pairs, values = [np.zeros((2, 0), dtype=np.int64)], [np.zeros((0, steps), dtype=np.float32)]
+    for begin in range(0, num_nodes, _ROWS):
+        end = min(begin + _ROWS, num_nodes)
+        power = np.eye(end - begin, num_nodes, begin)
+        found = np.empty((end - begin, num_nodes, steps), dtype=np.float32)
+        for step in range(steps):
+            found[:, :, step] = power
+            power = power @ walk
+        keep = np.ones(found.shape[:2], dtype=bool)
+        if max_hops is not None:
+            keep = (found[:, :, : max_hops + 1] > 0).any(axis=2) & (found.max(axis=2) >= np.float32(threshold))
+        row, column = keep.nonzero()
+        pairs.append(np.stack([row + begin, column]))
+        values.append(found[keep])
+    return torch.from_numpy(np.concatenate(pairs, axis=1)), torch.from_numpy(np.concatenate(values))
+
+
 def _walk_matrix(rowptr: Tensor, col: Tensor, weight: Tensor | None) -> Any:
     """``P``, sparse, without zeros; the row of a node without out-edges is empty."""
     import numpy as np
@@ -70,4 +109,20 @@ define(
     "return_probabilities(Tensor rowptr, Tensor col, Tensor? weight, int steps) -> Tensor",
     reference=returns_reference,
     fake=_returns_fake,
+)
+
+
+def _pairs_fake(
+    rowptr: Tensor, col: Tensor, weight: Tensor | None, steps: int, max_hops: int | None, threshold: float
+) -> tuple[Tensor, Tensor]:
+    num_nodes = rowptr.size(0) - 1
+    pairs = num_nodes * num_nodes if max_hops is None else torch.library.get_ctx().new_dynamic_size()
+    return rowptr.new_empty((2, pairs)), rowptr.new_empty((pairs, steps), dtype=torch.float32)
+
+
+define(
+    "walk_pairs(Tensor rowptr, Tensor col, Tensor? weight, int steps, int? max_hops, float threshold) "
+    "-> (Tensor, Tensor)",
+    reference=pairs_reference,
+    fake=_pairs_fake,
 )

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gnnkit.encodings._encoding import Encoding
 from gnnkit.encodings._walk import out_edges
-from gnnkit.errors import ConfigError
+from gnnkit.ops._checks import check_count
 
 
 class RandomWalk(Encoding):
@@ -30,7 +30,7 @@ class RandomWalk(Encoding):
         weight_attr: Name of the edge attribute that holds weights, used where the data has it. None: all weights 1.
 
     Raises:
-        ConfigError: If ``steps`` is below 1.
+        ConfigError: If ``steps`` is no integer of at least 1.
         DataError: On call: if ``edge_index`` is missing or leaves the range of the nodes, or a weight is negative or
             not finite, or their sum is not.
         ShapeError: On call: if there is not one weight per edge.
@@ -45,9 +45,7 @@ class RandomWalk(Encoding):
     def __init__(
         self, steps: int, *, attr_name: str = "random_walk_pe", weight_attr: str | None = "edge_weight"
     ) -> None:
-        if steps < 1:
-            raise ConfigError(f"steps must be at least 1, got {steps}")
-        self.steps = steps
+        self.steps = check_count("steps", steps, 1)
         self.attr_name = attr_name
         self.weight_attr = weight_attr
 

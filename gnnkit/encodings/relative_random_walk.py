@@ -8,6 +8,7 @@ from torch import Tensor
 from gnnkit.encodings._encoding import Encoding
 from gnnkit.encodings._walk import out_edges
 from gnnkit.errors import ConfigError
+from gnnkit.ops._checks import check_count
 
 _ORIENTATIONS = ("attention", "walk")
 
@@ -54,8 +55,8 @@ class RelativeRandomWalk(Encoding):
         weight_attr: Name of the edge attribute that holds weights, used where the data has it. None: all weights 1.
 
     Raises:
-        ConfigError: If ``steps`` is below 1, ``max_hops`` below 0, ``threshold`` outside of ``[0, 1]``, or
-            ``orientation`` unknown.
+        ConfigError: If ``steps`` is no integer of at least 1 or ``max_hops`` none of at least 0, ``threshold`` lies
+            outside of ``[0, 1]``, or ``orientation`` is unknown.
         DataError: On call: if ``edge_index`` is missing or leaves the range of the nodes, or a weight is negative or
             not finite, or their sum is not.
         ShapeError: On call: if there is not one weight per edge.
@@ -76,16 +77,12 @@ class RelativeRandomWalk(Encoding):
         attr_name: str = "rrwp",
         weight_attr: str | None = "edge_weight",
     ) -> None:
-        if steps < 1:
-            raise ConfigError(f"steps must be at least 1, got {steps}")
-        if max_hops is not None and max_hops < 0:
-            raise ConfigError(f"max_hops must not be negative, got {max_hops}; None keeps pairs at any distance")
         if threshold is not None and not 0 <= threshold <= 1:
             raise ConfigError(f"threshold must be a probability, in [0, 1], got {threshold}")
         if orientation not in _ORIENTATIONS:
             raise ConfigError(f"orientation must be 'attention' or 'walk', got {orientation!r}")
-        self.steps = steps
-        self.max_hops = max_hops
+        self.steps = check_count("steps", steps, 1)
+        self.max_hops = None if max_hops is None else check_count("max_hops", max_hops, 0)
         self.threshold = threshold
         self.orientation = orientation
         self.attr_name = attr_name

@@ -11,8 +11,11 @@ from gnnkit.errors import DataError, IndexRangeError
 
 
 def out_edges(data: Any, weight_attr: str | None, *, transform: str) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Boundaries of the out-edges of each node, int64 ``[N + 1]``; where they lead, int64 ``[E]``; and their weights,
-    float64 ``[E]``, or None where all are 1. All on the CPU.
+    """The out-edges of each node, on the CPU.
+
+    Returns:
+        Their boundaries, int64 ``[N + 1]``; where they lead, int64 ``[E]``; and their weights, float64 ``[E]``, or None
+        where all are 1.
 
     Raises:
         DataError: If ``edge_index`` leaves the range of the nodes, a weight is negative or not finite, or their sum is

@@ -63,8 +63,8 @@ def pairs_reference(
         threshold: In ``[0, 1]``; where ``max_hops`` is given, only pairs of which one probability is as large.
 
     Returns:
-        The pairs ``(i, j)`` in order, int64 ``[2, M]``; and ``(P^t)_ij`` for ``t = 0..K - 1``, float32 ``[M, K]``. It is
-        float32 in which probabilities are compared.
+        The pairs ``(i, j)`` in order, int64 ``[2, M]``; and ``(P^t)_ij`` for ``t = 0..K - 1``, float32 ``[M, K]``, in
+        which precision they are compared.
     """
     import numpy as np
 

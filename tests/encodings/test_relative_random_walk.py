@@ -94,8 +94,8 @@ def test_pairs_point_from_the_attended_node_to_where_the_walk_starts_or_along_th
 
 def test_as_edges_pairs_are_in_order_of_destination_and_sum_to_one_at_each():
     data = data_of(networkx.path_graph(7))
-    for options in ({}, {"max_hops": 4}):
-        out: Any = RelativeRandomWalk(5, **options)(data)
+    for max_hops in (None, 4):
+        out: Any = RelativeRandomWalk(5, max_hops=max_hops)(data)
         graph = Graph.from_edge_index(out.rrwp_index, 7)
         assert graph.edge_id is None
         total = torch.zeros(7, 5).index_add(0, out.rrwp_index[1], out.rrwp_value)
@@ -143,8 +143,8 @@ def test_a_large_sparse_graph_has_as_many_pairs_as_are_near():
 def test_tiny_graphs_and_dead_ends():
     empty: Any = RelativeRandomWalk(3)(Data(edge_index=torch.empty((2, 0), dtype=torch.int64), num_nodes=0))
     assert [tuple(empty[name].shape) for name in NAMES] == [(0, 3), (2, 0), (0, 3)]
-    for options in ({}, {"max_hops": 2}):
-        lone: Any = RelativeRandomWalk(3, **options)(
+    for max_hops in (None, 2):
+        lone: Any = RelativeRandomWalk(3, max_hops=max_hops)(
             Data(edge_index=torch.empty((2, 0), dtype=torch.int64), num_nodes=1)
         )
         assert [lone[name].tolist() for name in NAMES] == [[[1, 0, 0]], [[0], [0]], [[1, 0, 0]]]

@@ -2,5 +2,6 @@
 
 from gnnkit.encodings.laplacian import LaplacianEigenvectors
 from gnnkit.encodings.random_walk import RandomWalk
+from gnnkit.encodings.relative_random_walk import RelativeRandomWalk
 
-__all__ = ["LaplacianEigenvectors", "RandomWalk"]
+__all__ = ["LaplacianEigenvectors", "RandomWalk", "RelativeRandomWalk"]

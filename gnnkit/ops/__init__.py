@@ -10,6 +10,7 @@ from gnnkit.ops import (  # noqa: F401 (they only register operators)
     laplacian,
     ollivier,
     ollivier_weighted,
+    random_walk,
     sdrf,
     supporting_edges,
 )

@@ -26,12 +26,14 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "ollivier_sinkhorn": ON_CPU_ONLY,
         "ollivier_weighted": ON_CPU_ONLY,
         "ollivier_weighted_plan": ON_CPU_ONLY,
+        "return_probabilities": ON_CPU_ONLY,
         "sdrf": ON_CPU_ONLY,
         "second_eigenpair": ON_CPU_ONLY,
         "sketch_sums": ON_CPU_ONLY,
         "squared_distances": ON_CPU_ONLY,
         "substitute": ON_CPU_ONLY,
         "supporting_edges": ON_CPU_ONLY,
+        "walk_pairs": ON_CPU_ONLY,
     },
 }
 

@@ -54,12 +54,14 @@ FUZZED_ELSEWHERE = {
     "ollivier_sinkhorn",
     "ollivier_weighted",
     "ollivier_weighted_plan",
+    "return_probabilities",
     "sdrf",
     "second_eigenpair",
     "sketch_sums",
     "squared_distances",
     "substitute",
     "supporting_edges",
+    "walk_pairs",
 }
 
 

@@ -1,7 +1,5 @@
 // Chebyshev polynomials of a sparse symmetric matrix, applied to a few columns at a time: these stay in the cache from
 // one degree to the next. No column depends on another, nor on how many threads there are.
-#include <array>
-
 #include "cpu/elimination.h"
 #include "cpu/sparse.h"
 
@@ -10,7 +8,27 @@ namespace gnnkit {
 namespace {
 
 constexpr int kWidth = 8;
-using Row = std::array<double, kWidth>;
+
+// One row of the columns at hand. Pairs of columns are named as such: left to itself, the compiler makes vectors of
+// different entries of the matrix.
+typedef double Pair __attribute__((vector_size(2 * sizeof(double))));
+struct alignas(64) Row {
+  Pair pair[kWidth / 2] = {};
+
+  double& operator[](int64_t c) { return reinterpret_cast<double*>(pair)[c]; }
+  double operator[](int64_t c) const { return reinterpret_cast<const double*>(pair)[c]; }
+};
+
+// Adds factor * from to each column.
+inline void add(Row& sum, double factor, const Row& from) {
+  const Pair both = {factor, factor};
+  for (int c = 0; c < kWidth / 2; ++c) sum.pair[c] += both * from.pair[c];
+}
+
+// Adds a * b column by column.
+inline void add(Row& sum, const Row& a, const Row& b) {
+  for (int c = 0; c < kWidth / 2; ++c) sum.pair[c] += a.pair[c] * b.pair[c];
+}
 
 WeightedGraph checked_matrix(const Tensor& rowptr, const Tensor& col, const Tensor& weight) {
   check_structure(rowptr, col, std::nullopt);
@@ -24,11 +42,8 @@ WeightedGraph checked_matrix(const Tensor& rowptr, const Tensor& col, const Tens
 }
 
 inline Row product(const WeightedGraph& matrix, const std::vector<Row>& x, int64_t i) {
-  Row sum{};
-  for (int64_t p = matrix.rowptr[i]; p < matrix.rowptr[i + 1]; ++p) {
-    const Row& from = x[static_cast<size_t>(matrix.col[p])];
-    for (int c = 0; c < kWidth; ++c) sum[c] += matrix.weight[p] * from[c];
-  }
+  Row sum;
+  for (int64_t p = matrix.rowptr[i]; p < matrix.rowptr[i + 1]; ++p) add(sum, matrix.weight[p], x[matrix.col[p]]);
   return sum;
 }
 
@@ -53,7 +68,7 @@ struct Terms {
   void advance(const WeightedGraph& matrix, const Visit& visit) {
     for (int64_t i = 0; i < matrix.nodes; ++i) {
       const Row sum = product(matrix, now, i);
-      for (int c = 0; c < kWidth; ++c) before[i][c] = 2 * sum[c] - before[i][c];
+      for (int c = 0; c < kWidth / 2; ++c) before[i].pair[c] = 2 * sum.pair[c] - before[i].pair[c];
       visit(i, now[i], before[i]);
     }
     before.swap(now);
@@ -62,11 +77,9 @@ struct Terms {
 
 // Takes the component along a vector of length 1 out of each column.
 void project_out(const double* vector, std::vector<Row>& columns) {
-  Row along{};
-  for (size_t i = 0; i < columns.size(); ++i)
-    for (int c = 0; c < kWidth; ++c) along[c] += vector[i] * columns[i][c];
-  for (size_t i = 0; i < columns.size(); ++i)
-    for (int c = 0; c < kWidth; ++c) columns[i][c] -= vector[i] * along[c];
+  Row along;
+  for (size_t i = 0; i < columns.size(); ++i) add(along, vector[i], columns[i]);
+  for (size_t i = 0; i < columns.size(); ++i) add(columns[i], -vector[i], along);
 }
 
 Tensor chebyshev_filter(const Tensor& rowptr_in, const Tensor& col_in, const Tensor& weight_in, const Tensor& block_in,
@@ -86,7 +99,7 @@ Tensor chebyshev_filter(const Tensor& rowptr_in, const Tensor& col_in, const Ten
     const auto ignore = [](int64_t, const Row&, const Row&) {};
     terms.now.assign(static_cast<size_t>(matrix.nodes), Row{});
     for (int64_t i = 0; i < matrix.nodes; ++i)
-      std::copy_n(read<double>(block) + i * columns + first, width, terms.now[i].begin());
+      std::copy_n(read<double>(block) + i * columns + first, width, &terms.now[i][0]);
     project_out(read<double>(null), terms.now);
     terms.start(matrix, ignore);
     for (int64_t k = 1; k < degree; ++k) {
@@ -97,7 +110,7 @@ Tensor chebyshev_filter(const Tensor& rowptr_in, const Tensor& col_in, const Ten
     }
     project_out(read<double>(null), terms.now);
     for (int64_t i = 0; i < matrix.nodes; ++i)
-      std::copy_n(terms.now[i].begin(), width, write<double>(out) + i * columns + first);
+      std::copy_n(&terms.now[i][0], width, write<double>(out) + i * columns + first);
   });
   return out;
 }
@@ -115,7 +128,7 @@ Tensor chebyshev_diagonal(const Tensor& rowptr_in, const Tensor& col_in, const T
   const Tensor out = empty({matrix.nodes, times}, weight);
   parallel_with_scratch<Terms>((matrix.nodes + kWidth - 1) / kWidth, [&](Terms& terms, int64_t chunk) {
     const int64_t first = chunk * kWidth, width = std::min<int64_t>(kWidth, matrix.nodes - first);
-    const auto add = [&](int64_t k, const Row& value) {
+    const auto collect = [&](int64_t k, const Row& value) {
       if (k >= terms_given) return;
       for (int64_t c = 0; c < width; ++c)
         for (int64_t t = 0; t < times; ++t)
@@ -123,17 +136,15 @@ Tensor chebyshev_diagonal(const Tensor& rowptr_in, const Tensor& col_in, const T
     };
     std::fill_n(write<double>(out) + first * times, width * times, 0.0);
     terms.now.assign(static_cast<size_t>(matrix.nodes), Row{});
-    Row diagonal{};
+    Row diagonal;
     for (int64_t c = 0; c < width; ++c) terms.now[first + c][c] = 1;
-    diagonal.fill(1);
-    add(0, diagonal);
+    for (int c = 0; c < kWidth; ++c) diagonal[c] = 1;
+    collect(0, diagonal);
     for (int64_t k = 1; 2 * k - 1 < terms_given; ++k) {
-      Row across{}, square{};
+      Row across, square;
       const auto visit = [&](int64_t, const Row& low, const Row& high) {
-        for (int c = 0; c < kWidth; ++c) {
-          across[c] += low[c] * high[c];
-          square[c] += high[c] * high[c];
-        }
+        add(across, low, high);
+        add(square, high, high);
       };
       if (k == 1) {
         terms.start(matrix, visit);
@@ -145,8 +156,8 @@ Tensor chebyshev_diagonal(const Tensor& rowptr_in, const Tensor& col_in, const T
         across[c] = k == 1 ? across[c] : 2 * across[c] - diagonal[c];
         square[c] = 2 * square[c] - 1;
       }
-      add(2 * k - 1, across);
-      add(2 * k, square);
+      collect(2 * k - 1, across);
+      collect(2 * k, square);
     }
   });
   return out;

@@ -33,21 +33,31 @@ def fixed_basis(values: np.ndarray, vectors: np.ndarray, count: int) -> np.ndarr
         ``[G, n, min(count, c)]``.
     """
     count = min(count, values.shape[1])
-    out = np.empty((*vectors.shape[:2], count))
-    opens = np.ones(values.shape, dtype=bool)
-    opens[:, 1:] = ~same_eigenvalue(values[:, :-1], values[:, 1:])
-    graph, begin = np.nonzero(opens)
-    dimension = np.diff(np.append(graph * values.shape[1] + begin, values.size))
-    needed = begin < count
-    graph, begin, dimension = graph[needed], begin[needed], dimension[needed]
-    for size in np.unique(dimension).tolist():
-        chosen = dimension == size
-        spaces, first = graph[chosen], begin[chosen]
-        columns = first[:, None] + np.arange(size)
-        found = _echelon(vectors[spaces[:, None], :, columns], min(size, count - int(first.min())))
-        space, place = np.nonzero(columns[:, : found.shape[1]] < count)
-        out[spaces[space], :, columns[space, place]] = found[space, place]
+    simple = vectors[:, :, :count]
+    out = simple * sign_of_largest(simple)[:, None, :]
+    copies = same_eigenvalue(values[:, :-1], values[:, 1:])
+    if copies[:, :count].any():
+        opens = np.ones(values.shape, dtype=bool)
+        opens[:, 1:] = ~copies
+        graph, begin = np.nonzero(opens)
+        dimension = np.diff(np.append(graph * values.shape[1] + begin, values.size))
+        repeated = (begin < count) & (dimension > 1)
+        graph, begin, dimension = graph[repeated], begin[repeated], dimension[repeated]
+        for size in np.unique(dimension).tolist():
+            chosen = dimension == size
+            spaces, first = graph[chosen], begin[chosen]
+            columns = first[:, None] + np.arange(size)
+            found = _echelon(vectors[spaces[:, None], :, columns], min(size, count - int(first.min())))
+            space, place = np.nonzero(columns[:, : found.shape[1]] < count)
+            out[spaces[space], :, columns[space, place]] = found[space, place]
     return out
+
+
+def sign_of_largest(vectors: np.ndarray) -> np.ndarray:
+    """The sign of the entry largest in magnitude, or of the first of equals, ``[G, n, c] -> [G, c]``."""
+    magnitude = np.abs(vectors)
+    first = (magnitude >= magnitude.max(axis=1, keepdims=True) * (1 - _TIE)).argmax(axis=1)
+    return np.where(np.take_along_axis(vectors, first[:, None], axis=1)[:, 0] < 0, -1.0, 1.0)
 
 
 def _echelon(rest: np.ndarray, count: int) -> np.ndarray:
@@ -55,8 +65,9 @@ def _echelon(rest: np.ndarray, count: int) -> np.ndarray:
     spaces = np.arange(len(rest))
     for step in range(count):
         tail = rest[:, step:]
-        length = np.square(tail).sum(axis=1)
-        pivot = np.argmax(length >= length.max(axis=1, keepdims=True) * (1 - _TIE), axis=1)
+        length = np.einsum("sdn,sdn->sn", tail, tail)
+        longest = length.max(axis=1, keepdims=True)
+        pivot = (length >= longest * (1 - 2 * _TIE)).argmax(axis=1)
         normal = tail[spaces, :, pivot].copy()
         # A reflection that turns the pivot's row to the first axis, and then the axis so that it is positive there.
         away = np.where(normal[:, 0] < 0, -1.0, 1.0)

@@ -15,7 +15,7 @@ from gnnkit.errors import DataError
 
 DENSE_SIZE = 256
 LARGEST_DENSE = 8192
-_ACCURACY, _ROUNDING = 1e-8, 2e-14
+_ACCURACY, _ROUNDING = 2e-8, 2e-14
 # A filter lengthens no column by more than e to this power, so that rounding in long ones does not hide short ones.
 _LOG_GROWTH = 15.0
 _FIRST_DEGREE = 20
@@ -119,22 +119,25 @@ class _FilteredIteration:
         These are complete: no other eigenvalue is as small, or equal to the last. None are, where the block is too
         narrow to tell.
         """
-        degree = 0
+        used = 0
+        block = block - self.null[:, None] * (self.null @ block)
         for _ in range(_SWEEPS):
             block, values, residual = self._ritz(block)
             found = _converged(values, residual, count)
             if found is not None:
                 return block, values, found
+            ahead = residual[:count] / np.maximum(_ACCURACY * (values[-1] - values[:count]), _ROUNDING)
             rate = _growth(values[-1], 2.0, values[count - 1])
-            needed = math.ceil(-math.log(_ACCURACY * 0.1) / rate) if rate > 0 else _LARGEST_DEGREE + 1
+            needed = math.log(ahead.max() * 2) / rate if rate > 0 else math.inf
             settled = residual[count - 1] < 0.1 * values[-1]
-            if self.inverse is None and (degree > _LARGEST_DEGREE or (settled and needed > _LARGEST_DEGREE)):
+            if self.inverse is None and (used > _LARGEST_DEGREE or (settled and needed > _LARGEST_DEGREE)):
                 self.inverse = _InverseFilter(self.matrix, self.null)
             if self.inverse is not None:
                 block = self.inverse(block, values, residual)
             else:
-                block, step = self._direct(block, values, residual)
-                degree += step
+                degree = _filter_degree(values, residual, needed)
+                block = self._direct(block, values[-1], degree)
+                used += degree
         raise DataError(
             f"the smallest eigenvalues of a component of {len(self.null)} nodes were not found: its weights differ too "
             "much; use weights that differ less"
@@ -142,35 +145,45 @@ class _FilteredIteration:
 
     def _ritz(self, block: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of the space of the columns, the best approximations of eigenvectors, their values and residuals."""
-        block = block - self.null[:, None] * (self.null @ block)
-        block /= np.linalg.norm(block, axis=0)
-        overlap, turn = np.linalg.eigh(block.T @ block)
-        if overlap[0] < 1e-6:
+        turn = _orthonormalizer(block)
+        if turn is None:
             block, _ = np.linalg.qr(block)
-            block -= self.null[:, None] * (self.null @ block)
-            overlap, turn = np.linalg.eigh(block.T @ block)
-        turn /= np.sqrt(overlap)
+            turn = np.eye(block.shape[1])
         image = self.matrix @ block
         projected = turn.T @ (block.T @ image) @ turn
         values, vectors = np.linalg.eigh((projected + projected.T) / 2)
         turn = turn @ vectors
         block, image = block @ turn, image @ turn
-        return block, values, np.linalg.norm(image - block * values, axis=0)
+        image -= block * values
+        return block, values, np.sqrt(np.einsum("nb,nb->b", image, image))
 
-    def _direct(self, block: np.ndarray, values: np.ndarray, residual: np.ndarray) -> tuple[np.ndarray, int]:
-        edge = values[-1]
-        lowest = _growth(edge, 2.0, max(values[0] - residual[0], 0.0))
-        degree = _FIRST_DEGREE if residual[0] > 0.1 * edge else 60
-        degree = max(2, min(degree, int(_LOG_GROWTH / lowest)))
-        every = max(1, int(_LOG_GROWTH / _growth(edge, 2.0, 0.0)))
+    def _direct(self, block: np.ndarray, edge: float, degree: int) -> np.ndarray:
+        """A polynomial of the matrix that is small on [edge, 2]."""
         center, radius = (2 + edge) / 2, (2 - edge) / 2
-        size = len(self.null)
-        row = np.repeat(np.arange(size), np.diff(self.matrix.indptr))
+        row = np.repeat(np.arange(len(self.null)), np.diff(self.matrix.indptr))
         weight = (center * (row == self.matrix.indices) - self.matrix.data) / radius
         index = (torch.from_numpy(part.astype(np.int64)) for part in (self.matrix.indptr, self.matrix.indices))
-        null, columns = torch.from_numpy(self.null), torch.from_numpy(np.ascontiguousarray(block))
-        out = torch.ops.gnnkit.chebyshev_filter(*index, torch.from_numpy(weight), columns, null, degree, every)
-        return out.numpy(), degree
+        every = max(1, int(_LOG_GROWTH / _growth(edge, 2.0, 0.0)))
+        columns = (torch.from_numpy(part) for part in (weight, np.ascontiguousarray(block), self.null))
+        return torch.ops.gnnkit.chebyshev_filter(*index, *columns, degree, every).numpy()
+
+
+def _orthonormalizer(block: np.ndarray) -> np.ndarray | None:
+    """A matrix that makes the columns orthonormal, from the right; None where they are too close to dependent."""
+    overlap = block.T @ block
+    length = np.sqrt(overlap.diagonal())
+    if not length.all():
+        return None
+    size, turn = np.linalg.eigh(overlap / length / length[:, None])
+    return None if size[0] < 1e-6 else turn / length[:, None] / np.sqrt(size)
+
+
+def _filter_degree(values: np.ndarray, residual: np.ndarray, needed: float) -> int:
+    """The degree of the next polynomial: no more than is needed, and than rounding allows."""
+    edge = values[-1]
+    highest = _growth(edge, 2.0, max(values[0] - residual[0], 0.0))
+    trusted = _LARGEST_DEGREE if residual[0] < 0.1 * edge else _FIRST_DEGREE
+    return max(2, int(min(needed + 1, trusted, _LOG_GROWTH / highest)))
 
 
 class _InverseFilter:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
-from scipy.sparse.csgraph import connected_components
 from threadpoolctl import ThreadpoolController
 
 from gnnkit.encodings._adjacency import weighted_edges
@@ -48,7 +47,7 @@ class UndirectedGraph:
         high: The larger one.
         weight: Positive, float64 ``[M]``.
         degree: Total weight of the edges of each node, ``[N]``.
-        component: The connected component of each node, ``[N]``.
+        component: The lowest node of the connected component of each node, ``[N]``.
     """
 
     low: np.ndarray
@@ -95,12 +94,18 @@ class UndirectedGraph:
 
 
 def _components(low: np.ndarray, high: np.ndarray, size: int) -> np.ndarray:
-    if size == 0:
-        return np.empty(0, np.int64)
-    rowptr = np.zeros(size + 1, np.int64)
-    np.cumsum(np.bincount(low, minlength=size), out=rowptr[1:])
-    matrix = scipy.sparse.csr_array((np.ones(len(high), np.int8), high, rowptr), shape=(size, size))
-    return connected_components(matrix, directed=False)[1].astype(np.int64)
+    """The lowest node of the connected component of each node."""
+    label = np.arange(size)
+    while len(low) > 0:
+        # Of two neighbouring trees, the root of the higher number is hung below the other one's.
+        np.minimum.at(label, high, low)
+        above = label[label]
+        while not np.array_equal(above, label):
+            label, above = above, above[above]
+        ends = label[low], label[high]
+        apart = ends[0] != ends[1]
+        low, high = np.minimum(*ends)[apart], np.maximum(*ends)[apart]
+    return label
 
 
 class Components(NamedTuple):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gnnkit.encodings._basis import same_eigenvalue
+from gnnkit.encodings._basis import same_eigenvalue, sign_of_largest
 from gnnkit.encodings._eigensolver import Eigenpairs, eigenpairs
 from gnnkit.encodings._encoding import Encoding
 from gnnkit.encodings._laplacian import UndirectedGraph, check_normalization, single_threaded_blas
@@ -81,8 +81,8 @@ class LaplacianEigenvectors(Encoding):
         owner = graph_of_node.numpy()
         vectors, values, mask = _eigenvectors(graph, owner, self.k, self.normalization)
         return {
-            self.attr_name: torch.from_numpy(vectors).float(),
-            self.attr_name + "_eigenvalue": torch.from_numpy(values[owner]).float(),
+            self.attr_name: torch.from_numpy(vectors),
+            self.attr_name + "_eigenvalue": torch.from_numpy(values[owner]),
             self.attr_name + "_mask": torch.from_numpy(mask[owner]),
         }
 
@@ -92,8 +92,8 @@ def _eigenvectors(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vectors ``[N, k]``, eigenvalues ``[G, k]`` and which of them exist, bool ``[G, k]``."""
     num_graphs = int(owner.max(initial=-1)) + 1
-    vectors = np.zeros((graph.num_nodes, k))
-    values = np.zeros((num_graphs, k))
+    vectors = np.zeros((graph.num_nodes, k), np.float32)
+    values = np.zeros((num_graphs, k), np.float32)
     mask = np.zeros((num_graphs, k), dtype=bool)
     with single_threaded_blas():
         normalized = normalization is not None
@@ -116,10 +116,7 @@ def _of_random_walk(pairs: Eigenpairs) -> np.ndarray:
     """The eigenvectors of ``I - D^-1 A`` that belong to those of ``I - D^-1/2 A D^-1/2``."""
     vectors = pairs.vectors / np.sqrt(pairs.part.degree)[:, :, None]
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    magnitude = np.abs(vectors)
-    first = np.argmax(magnitude >= magnitude.max(axis=1, keepdims=True) * (1 - 1e-6), axis=1)
-    chosen = np.take_along_axis(vectors, first[:, None, :], axis=1)
-    return vectors * np.where(chosen < 0, -1.0, 1.0)
+    return vectors * sign_of_largest(vectors)[:, None, :]
 
 
 def _columns(found: list[Eigenpairs], owner: np.ndarray, num_graphs: int) -> list[np.ndarray]:

@@ -11,11 +11,21 @@ from torch import Tensor
 from gnnkit.errors import DataError, ShapeError
 
 
-def adjacency(data: Any, weight_attr: str | None, *, transform: str) -> scipy.sparse.csr_array:
-    """``A[i, j]``: total weight of the edges from ``i`` to ``j``, float64 ``[N, N]``, without stored zeros.
+class WeightedEdges(NamedTuple):
+    """The edges of a graph as they are given, checked."""
+
+    num_nodes: int
+    source: np.ndarray
+    target: np.ndarray
+    weight: np.ndarray
+    """Float64; ones where there are none."""
+
+
+def weighted_edges(data: Any, weight_attr: str | None, *, transform: str) -> WeightedEdges:
+    """The columns of ``data.edge_index`` with their weights.
 
     Raises:
-        DataError: If ``edge_index`` is missing, or a weight is negative or not finite.
+        DataError: If ``edge_index`` is missing or leaves the range of the nodes, or a weight is negative or not finite.
         ShapeError: If there is not one weight per edge.
     """
     if not isinstance(data.edge_index, Tensor):
@@ -28,6 +38,15 @@ def adjacency(data: Any, weight_attr: str | None, *, transform: str) -> scipy.sp
     size = int(data.num_nodes)
     if len(source) > 0 and not 0 <= min(source.min(), target.min()) <= max(source.max(), target.max()) < size:
         raise DataError(f"{transform}: data.edge_index leaves the range of the {size} nodes")
+    return WeightedEdges(size, source, target, weight)
+
+
+def adjacency(data: Any, weight_attr: str | None, *, transform: str) -> scipy.sparse.csr_array:
+    """``A[i, j]``: total weight of the edges from ``i`` to ``j``, float64 ``[N, N]``, without stored zeros.
+
+    Raises as :func:`weighted_edges`.
+    """
+    size, source, target, weight = weighted_edges(data, weight_attr, transform=transform)
     matrix = scipy.sparse.csr_array((weight, (source, target)), shape=(size, size))
     matrix.sum_duplicates()
     matrix.eliminate_zeros()

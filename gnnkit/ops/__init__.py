@@ -4,6 +4,7 @@ from gnnkit import _backend
 from gnnkit.ops import (  # noqa: F401 (they only register operators)
     balanced_forman,
     borf,
+    chebyshev,
     cycles,
     elimination,
     greedy_edges,

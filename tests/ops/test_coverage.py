@@ -14,6 +14,8 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "CUDA": {
         "balanced_forman": ON_CPU_ONLY,
         "borf": ON_CPU_ONLY,
+        "chebyshev_diagonal": ON_CPU_ONLY,
+        "chebyshev_filter": ON_CPU_ONLY,
         "edge_cycles": ON_CPU_ONLY,
         "eliminate": ON_CPU_ONLY,
         "eliminated_resistance": ON_CPU_ONLY,

@@ -42,6 +42,8 @@ INTERNAL_RESULTS = {"attention": 1}
 FUZZED_ELSEWHERE = {
     "balanced_forman",
     "borf",
+    "chebyshev_diagonal",
+    "chebyshev_filter",
     "edge_cycles",
     "eliminate",
     "eliminated_resistance",

@@ -22,6 +22,7 @@ TESTS = [
     "tests/ops/test_fuzz.py",
     "tests/ops/test_dropout.py",
     "tests/encodings/test_walk_operators.py",
+    "tests/encodings/test_chebyshev_operators.py",
     "tests/geometry/test_cycle_operators.py",
     "tests/geometry/test_laplacian_operators.py",
     "tests/geometry/test_transport_operators.py",

@@ -5,6 +5,7 @@ from gnnkit.ops import (  # noqa: F401 (they only register operators)
     balanced_forman,
     borf,
     cycles,
+    ego_degrees,
     elimination,
     greedy_edges,
     laplacian,

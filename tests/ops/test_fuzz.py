@@ -43,6 +43,7 @@ FUZZED_ELSEWHERE = {
     "balanced_forman",
     "borf",
     "edge_cycles",
+    "ego_degrees",
     "eliminate",
     "eliminated_resistance",
     "fosr",

@@ -105,9 +105,11 @@ def put_pairs(data: Any, name: str, index: Tensor, attributes: dict[str, Tensor]
     On a ``Batch`` the pairs must be ordered by graph. ``name`` must have ``index`` in it, by which PyTorch Geometric
     knows that it holds nodes.
     """
-    ptr = getattr(data, "ptr", None)
-    graph_of_pair = None if ptr is None else torch.searchsorted(ptr.to(index.dtype), index[0].contiguous(), right=True)
-    slices = None if graph_of_pair is None else torch.searchsorted(graph_of_pair, torch.arange(1, len(ptr) + 1))
+    ptr, slices = getattr(data, "ptr", None), None
+    if ptr is not None:
+        ptr = ptr.to(index)
+        graph = torch.searchsorted(ptr, index[0].contiguous(), right=True) - 1
+        slices = torch.searchsorted(graph, torch.arange(ptr.numel(), device=ptr.device))
     data[name] = index
     _put_slices(data, name, slices, increments=ptr)
     for key, value in attributes.items():

@@ -54,10 +54,10 @@ def reference(rowptr: Tensor, col: Tensor, depth: int, layout: int, count: int, 
     if layout == RELATIVE:
         bins = (distance[:, None] * 3 + np.arange(3)) * count + degrees.clip(max=count - 1)
     elif layout == TOTAL:
-        bins = distance * count + degrees.sum(1).clip(max=count - 1)
+        bins = distance[:, None] * count + degrees.sum(1, keepdims=True).clip(max=count - 1)
     else:
-        bins = (_hash(np.column_stack([distance, degrees])) % np.uint64(count)).astype(np.int64)
-    cells = (network * width + bins.reshape(len(member), -1).T).reshape(-1)
+        bins = (_hash(np.column_stack([distance, degrees]))[:, None] % np.uint64(count)).astype(np.int64)
+    cells = (network[:, None] * width + bins).reshape(-1)
     found = np.bincount(cells, minlength=len(root) * width).reshape(len(root), width)
     return torch.from_numpy(found.astype(np.float32)).to(col.device)
 

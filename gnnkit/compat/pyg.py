@@ -93,6 +93,30 @@ def replace_edges(data: Any, edge_index: Tensor, attributes: dict[str, Tensor]) 
         _put_slices(data, name, slices)
 
 
+def put_edge_attribute(data: Any, name: str, value: Tensor) -> None:
+    """Sets an attribute with one row per column of ``edge_index``; on a ``Batch`` so that it comes apart again."""
+    data[name] = value
+    _put_slices(data, name, (getattr(data, "_slice_dict", None) or {}).get("edge_index"))
+
+
+def put_pairs(data: Any, name: str, index: Tensor, attributes: dict[str, Tensor]) -> None:
+    """Sets pairs of nodes ``[2, P]`` and attributes with one row per pair; on a ``Batch`` so that they come apart.
+
+    On a ``Batch`` the pairs must be ordered by graph. ``name`` must have ``index`` in it, by which PyTorch Geometric
+    knows that it holds nodes.
+    """
+    ptr, slices = getattr(data, "ptr", None), None
+    if ptr is not None:
+        ptr = ptr.to(index)
+        graph = torch.searchsorted(ptr, index[0].contiguous(), right=True) - 1
+        slices = torch.searchsorted(graph, torch.arange(ptr.numel(), device=ptr.device))
+    data[name] = index
+    _put_slices(data, name, slices, increments=ptr)
+    for key, value in attributes.items():
+        data[key] = value
+        _put_slices(data, key, slices)
+
+
 def _put_slices(data: Any, name: str, slices: Tensor | None, increments: Tensor | None = None) -> None:
     slice_dict, inc_dict = getattr(data, "_slice_dict", None), getattr(data, "_inc_dict", None)
     if slice_dict is None or slices is None:

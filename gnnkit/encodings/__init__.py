@@ -1,7 +1,19 @@
 """Transforms that add positional or structural node features: ``Data`` in, ``Data`` out; on a ``Batch`` per graph."""
 
+from gnnkit.encodings.curvature_profile import CurvatureProfile
+from gnnkit.encodings.degree_profile import DegreeProfile
+from gnnkit.encodings.ego_degrees import EgoDegrees
+from gnnkit.encodings.hop_distances import HopDistances
 from gnnkit.encodings.laplacian import LaplacianEigenvectors
 from gnnkit.encodings.random_walk import RandomWalk
 from gnnkit.encodings.relative_random_walk import RelativeRandomWalk
 
 __all__ = ["LaplacianEigenvectors", "RandomWalk", "RelativeRandomWalk"]
+__all__ = [
+    "CurvatureProfile",
+    "DegreeProfile",
+    "EgoDegrees",
+    "HopDistances",
+    "LaplacianEigenvectors",
+    "RandomWalk",
+]

@@ -6,6 +6,7 @@ from gnnkit.ops import (  # noqa: F401 (they only register operators)
     borf,
     chebyshev,
     cycles,
+    ego_degrees,
     elimination,
     greedy_edges,
     laplacian,

@@ -17,6 +17,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "chebyshev_diagonal": ON_CPU_ONLY,
         "chebyshev_filter": ON_CPU_ONLY,
         "edge_cycles": ON_CPU_ONLY,
+        "ego_degrees": ON_CPU_ONLY,
         "eliminate": ON_CPU_ONLY,
         "eliminated_resistance": ON_CPU_ONLY,
         "fosr": ON_CPU_ONLY,

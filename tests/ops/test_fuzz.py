@@ -45,6 +45,7 @@ FUZZED_ELSEWHERE = {
     "chebyshev_diagonal",
     "chebyshev_filter",
     "edge_cycles",
+    "ego_degrees",
     "eliminate",
     "eliminated_resistance",
     "fosr",

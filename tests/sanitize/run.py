@@ -26,6 +26,7 @@ TESTS = [
     "tests/geometry/test_cycle_operators.py",
     "tests/geometry/test_laplacian_operators.py",
     "tests/geometry/test_transport_operators.py",
+    "tests/encodings/test_ego_degrees.py",
     "tests/rewire/test_greedy.py",
     "tests/test_graph.py",
     "tests/compat/test_torch_scatter.py",

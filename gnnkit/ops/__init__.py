@@ -6,10 +6,12 @@ from gnnkit.ops import (  # noqa: F401 (they only register operators)
     borf,
     cycles,
     elimination,
+    graph_random_features,
     greedy_edges,
     laplacian,
     ollivier,
     ollivier_weighted,
+    orthonormal_columns,
     sdrf,
     supporting_edges,
 )

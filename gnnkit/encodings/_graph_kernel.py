@@ -72,6 +72,7 @@ def truncation_bound(kernel: str | tuple[float, ...], scale: float, power: float
 
 def _power(base: np.ndarray, exponent: float, terms: int) -> np.ndarray:
     """A series to some power, by the recurrence that follows from ``h' g = exponent * h g'`` for ``h = g^exponent``."""
+    base = base[: np.flatnonzero(base)[-1] + 1]
     out = np.zeros(terms)
     out[0] = base[0] ** exponent
     for r in range(1, terms):

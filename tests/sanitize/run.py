@@ -21,6 +21,7 @@ TESTS = [
     "tests/ops/test_bad_input.py",
     "tests/ops/test_fuzz.py",
     "tests/ops/test_dropout.py",
+    "tests/encodings/test_feature_operators.py",
     "tests/geometry/test_cycle_operators.py",
     "tests/geometry/test_laplacian_operators.py",
     "tests/geometry/test_transport_operators.py",

@@ -4,7 +4,9 @@ from gnnkit.encodings.curvature_profile import CurvatureProfile
 from gnnkit.encodings.degree_profile import DegreeProfile
 from gnnkit.encodings.ego_degrees import EgoDegrees
 from gnnkit.encodings.hop_distances import HopDistances
+from gnnkit.encodings.graph_random_features import GraphRandomFeatures, SparseGraphRandomFeatures
 from gnnkit.encodings.laplacian import LaplacianEigenvectors
+from gnnkit.encodings.random_feature_propagation import RandomFeaturePropagation
 from gnnkit.encodings.random_walk import RandomWalk
 from gnnkit.encodings.relative_random_walk import RelativeRandomWalk
 
@@ -16,4 +18,10 @@ __all__ = [
     "HopDistances",
     "LaplacianEigenvectors",
     "RandomWalk",
+__all__ = [
+    "GraphRandomFeatures",
+    "LaplacianEigenvectors",
+    "RandomFeaturePropagation",
+    "RandomWalk",
+    "SparseGraphRandomFeatures",
 ]

@@ -19,8 +19,10 @@ from gnnkit.nn.conv import (
 )
 from gnnkit.nn.drew import DRew
 from gnnkit.nn.encoders import AtomEncoder, BondEncoder, CategoricalEncoder, EncodingEncoder, LinearEncoder
+from gnnkit.nn.encoding_encoders import DeepSetsEncoder
 from gnnkit.nn.epilogue import epilogue
 from gnnkit.nn.hops import EdgePart, hop_graphs, hops_of_pairs, split_edges
+from gnnkit.nn.masked_norm import MaskedBatchNorm
 from gnnkit.nn.message_passing import MessagePassing
 from gnnkit.nn.model import GraphModel
 from gnnkit.nn.norm import GraphNorm, LayerNorm, PairNorm
@@ -34,6 +36,7 @@ __all__ = [
     "CategoricalEncoder",
     "DRew",
     "DRewConv",
+    "DeepSetsEncoder",
     "EdgePart",
     "EdgeSumConv",
     "EncodingConfig",
@@ -49,6 +52,7 @@ __all__ = [
     "LaserConv",
     "LayerNorm",
     "LinearEncoder",
+    "MaskedBatchNorm",
     "MessagePassing",
     "ModelConfig",
     "PRMPNN",

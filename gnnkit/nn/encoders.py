@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gnnkit.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
 from gnnkit.nn.config import EncodingConfig
+from gnnkit.nn.masked_norm import MaskedBatchNorm, without_missing
 
 ATOM_FEATURE_DIMS = (119, 5, 12, 12, 10, 6, 6, 2, 2)
 """Categories of OGB's nine atom features: atomic number, chirality, degree, formal charge, hydrogens, radical
@@ -192,6 +193,9 @@ class LinearEncoder(torch.nn.Module):
 class EncodingEncoder(torch.nn.Module):
     """A positional or structural feature to a vector: batch normalisation of the raw feature (optional), affine map.
 
+    Missing entries count as zero after the normalisation, whose statistics are those of the other entries; what they
+    hold, NaN too, reaches neither results nor gradients.
+
     Args:
         config: The feature, its width, the width of the output and the normalisation.
     """
@@ -199,18 +203,29 @@ class EncodingEncoder(torch.nn.Module):
     def __init__(self, config: EncodingConfig) -> None:
         super().__init__()
         self.attr = config.attr
-        self.norm = torch.nn.BatchNorm1d(config.in_dim) if config.norm == "batch" else None
+        self.norm = MaskedBatchNorm(config.in_dim) if config.norm == "batch" else None
         self.linear = torch.nn.Linear(config.in_dim, config.dim)
 
-    def forward(self, value: Tensor) -> Tensor:
-        """Encodes ``value``, ``[N, in_dim]`` to ``[N, dim]``.
+    def forward(self, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Encodes ``value``.
+
+        Args:
+            value: ``[N, in_dim]``.
+            mask: Which entries there are, bool ``[N, in_dim]``. None: all of them.
+
+        Returns:
+            ``[N, dim]``.
 
         Raises:
-            ShapeError: If ``value`` has another width.
+            ShapeError: If ``value`` has another width, or ``mask`` is not bool or of another shape.
         """
         if value.dim() != 2 or value.size(1) != self.linear.in_features:
             raise ShapeError(
                 f"encoding {self.attr!r} must have shape [N, {self.linear.in_features}], got {tuple(value.shape)}"
             )
         value = value.to(self.linear.weight.dtype)
-        return self.linear(value if self.norm is None else self.norm(value))
+        if self.norm is not None:
+            value = self.norm(value, mask)
+        elif mask is not None:
+            value = without_missing(value, mask)
+        return self.linear(value)

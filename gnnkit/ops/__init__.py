@@ -8,11 +8,13 @@ from gnnkit.ops import (  # noqa: F401 (they only register operators)
     cycles,
     ego_degrees,
     elimination,
+    graph_random_features,
     greedy_edges,
     laplacian,
     ollivier,
     ollivier_weighted,
     random_walk,
+    orthonormal_columns,
     sdrf,
     supporting_edges,
 )

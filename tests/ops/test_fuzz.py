@@ -38,7 +38,7 @@ pytestmark = [
 every_entry = pytest.mark.parametrize("name", ENTRIES)
 # What the maximum and the sum are where a logit is NaN is nobody's business: the result is NaN.
 INTERNAL_RESULTS = {"attention": 1}
-# Operators whose front is not in gnnkit.ops: test_cycle_operators, test_transport_operators, test_laplacian_operators.
+# Operators whose front is not in gnnkit.ops: test_cycle_operators, test_transport_operators, test_laplacian_operators,
 FUZZED_ELSEWHERE = {
     "balanced_forman",
     "borf",
@@ -49,6 +49,7 @@ FUZZED_ELSEWHERE = {
     "eliminate",
     "eliminated_resistance",
     "fosr",
+    "graph_random_features",
     "gtr",
     "laplacian_solve",
     "least_product",
@@ -58,6 +59,7 @@ FUZZED_ELSEWHERE = {
     "ollivier_weighted",
     "ollivier_weighted_plan",
     "return_probabilities",
+    "orthonormal_columns",
     "sdrf",
     "second_eigenpair",
     "sketch_sums",

@@ -23,6 +23,7 @@ TESTS = [
     "tests/ops/test_dropout.py",
     "tests/encodings/test_walk_operators.py",
     "tests/encodings/test_chebyshev_operators.py",
+    "tests/encodings/test_feature_operators.py",
     "tests/geometry/test_cycle_operators.py",
     "tests/geometry/test_laplacian_operators.py",
     "tests/geometry/test_transport_operators.py",

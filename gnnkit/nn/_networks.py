@@ -7,11 +7,22 @@ import torch
 from torch import Tensor
 
 from gnnkit import ops
-from gnnkit.errors import ShapeError
+from gnnkit.errors import ConfigError, ShapeError
 from gnnkit.graph import Graph
+from gnnkit.ops._checks import check_count
 
 Norm = Literal["batch", "layer", "none"]
 NORMS = ("batch", "layer", "none")
+
+
+def check_settings(counts: dict[str, int | None], choices: dict[str, tuple[str, tuple[str, ...]]]) -> None:
+    """Raises ConfigError where a count is below 1 (None: not set), or a setting none of the names allowed."""
+    for name, count in counts.items():
+        if count is not None:
+            check_count(name, count, 1)
+    for name, (value, allowed) in choices.items():
+        if value not in allowed:
+            raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
 
 
 class RowNorm(torch.nn.Module):
@@ -150,4 +161,4 @@ class EigenvalueNetworks(torch.nn.Module):
                 total = (x * present.reshape(-1, 1)).unflatten(1, (graphs, k)).sum(2)
                 out = (out.unflatten(1, (graphs, k)) + (total @ self.pooled[layer]).unsqueeze(2)).flatten(1, 2)
             x = out.relu() if layer + 1 < len(self.weights) else out
-        return x.squeeze(2).T.reshape(graphs, k, -1)
+        return x.squeeze(2).T.unflatten(0, (graphs, k))

@@ -7,9 +7,8 @@ from torch import Tensor
 
 from gnnkit.errors import ConfigError, ShapeError
 from gnnkit.graph import Graph
-from gnnkit.nn._networks import GIN, MLP, NORMS, Norm
+from gnnkit.nn._networks import GIN, MLP, NORMS, Norm, check_settings
 from gnnkit.nn._spectrum import SpectralEncoder, Spectrum
-from gnnkit.ops._checks import check_choice, check_count
 
 
 class SignNet(SpectralEncoder):
@@ -67,19 +66,18 @@ class SignNet(SpectralEncoder):
         use_eigenvalues: bool = False,
     ) -> None:
         super().__init__()
-        for name, value in (
-            ("out_channels", out_channels),
-            ("hidden_channels", hidden_channels),
-            ("phi_channels", phi_channels),
-            ("num_layers", num_layers),
-            ("mlp_layers", mlp_layers),
-            ("rho_layers", rho_layers),
-            *([("k", k)] if k is not None else []),
-        ):
-            check_count(name, value, 1)
-        check_choice("phi", phi, ("gin", "mlp"))
-        check_choice("combine", combine, ("sum", "concat"))
-        check_choice("norm", norm, NORMS)
+        check_settings(
+            {
+                "out_channels": out_channels,
+                "k": k,
+                "hidden_channels": hidden_channels,
+                "phi_channels": phi_channels,
+                "num_layers": num_layers,
+                "mlp_layers": mlp_layers,
+                "rho_layers": rho_layers,
+            },
+            {"phi": (phi, ("gin", "mlp")), "combine": (combine, ("sum", "concat")), "norm": (norm, NORMS)},
+        )
         if combine == "concat" and k is None:
             raise ConfigError("combine='concat' needs k, the number of columns; combine='sum' takes any")
         self.out_channels = out_channels
@@ -138,7 +136,7 @@ class SignNet(SpectralEncoder):
             eigenvalues = None
         elif eigenvalues is None:
             raise ShapeError("SignNet with use_eigenvalues needs eigenvalues, got None")
-        dtype = self.rho.linears[0].weight.dtype
+        dtype = next(self.rho.parameters()).dtype
         spectrum = Spectrum.of(vectors, eigenvalues, graph, ptr, mask, dtype)
         present = spectrum.present[spectrum.graph_of_node]
         x = torch.stack([spectrum.vectors, -spectrum.vectors], dim=1).unsqueeze(-1)

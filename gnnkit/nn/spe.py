@@ -9,10 +9,10 @@ from torch.utils.checkpoint import checkpoint
 from gnnkit import ops
 from gnnkit.errors import ConfigError, ShapeError
 from gnnkit.graph import Graph
-from gnnkit.nn._networks import GIN, EigenvalueNetworks
+from gnnkit.nn._networks import GIN, EigenvalueNetworks, check_settings
 from gnnkit.nn._spectrum import SpectralEncoder, Spectrum
 from gnnkit.nn.pairs import NodePairs, PairLayout
-from gnnkit.ops._checks import check_choice, check_count, check_number
+from gnnkit.ops._checks import check_number
 
 
 class SPE(SpectralEncoder):
@@ -85,22 +85,21 @@ class SPE(SpectralEncoder):
         column_block: int | None = None,
     ) -> None:
         super().__init__()
-        for name, value in (
-            ("out_channels", out_channels),
-            ("channels", channels),
-            ("phi_channels", phi_channels),
-            ("phi_layers", phi_layers),
-            ("hidden_channels", hidden_channels),
-            ("num_layers", num_layers),
-            ("mlp_layers", mlp_layers),
-        ):
-            check_count(name, value, 1)
-        check_choice("phi", phi, ("mlp", "deep_sets"))
-        check_choice("norm", norm, ("layer", "none"))
+        check_settings(
+            {
+                "out_channels": out_channels,
+                "channels": channels,
+                "phi_channels": phi_channels,
+                "phi_layers": phi_layers,
+                "hidden_channels": hidden_channels,
+                "num_layers": num_layers,
+                "mlp_layers": mlp_layers,
+                "column_block": column_block,
+            },
+            {"phi": (phi, ("mlp", "deep_sets")), "norm": (norm, ("layer", "none"))},
+        )
         if soft_cut is not None and not check_number("soft_cut", soft_cut) > 0:
             raise ConfigError(f"soft_cut must be above 0, got {soft_cut}")
-        if column_block is not None:
-            check_count("column_block", column_block, 1)
         self.out_channels = out_channels
         self.soft_cut = soft_cut
         self.column_block = column_block
@@ -142,14 +141,13 @@ class SPE(SpectralEncoder):
         """
         dtype = self.rho.eps.dtype
         spectrum = Spectrum.of(vectors, eigenvalues, graph, ptr, mask, dtype)
-        weight = self._weight(spectrum)
         if pairs is not None:
             self._check_pairs(pairs, graph, spectrum.ptr.size(0) - 1)
-            return self._encode(pairs, spectrum.vectors, weight)
-        layout = PairLayout(graph, spectrum.ptr)
-        if self.column_block is None:
-            return self._encode(layout.pairs(0, graph.num_nodes), spectrum.vectors, weight)
-        return self._encode_blocks(layout, spectrum.vectors, weight)
+        elif self.column_block is None:
+            pairs = NodePairs.of(graph, spectrum.ptr)
+        if pairs is not None:
+            return self._encode(pairs, spectrum.vectors, self._weight(spectrum))
+        return self._encode_blocks(PairLayout(graph, spectrum.ptr), spectrum.vectors, self._weight(spectrum))
 
     def _weight(self, spectrum: Spectrum) -> Tensor:
         """What each eigenspace counts in each channel, ``[G, k, channels]``."""

@@ -27,8 +27,10 @@ class SignNet(SpectralEncoder):
     taken over :math:`v_i` and :math:`-v_i` together, and leave missing columns out, so that both hold while training
     too. (In the published code neither does.)
 
-    Published configurations for ZINC: ``SignNet(8, combine="concat", k=8, hidden_channels=95)``, and, with all
-    eigenvectors, ``SignNet(37, phi_channels=95, hidden_channels=95)``; 95 is the width of the GIN that follows.
+    Published configurations for ZINC: with a GIN of width 95 and ``k=8``
+    ``SignNet(8, combine="concat", k=8, hidden_channels=95)``; with a GatedGCN of width 67 and all eigenvectors
+    ``SignNet(37, hidden_channels=67, phi_channels=67)``. Within an MLP the authors' code normalises after the ReLU,
+    this before it.
 
     Args:
         out_channels: Width of the output.

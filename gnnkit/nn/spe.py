@@ -22,11 +22,11 @@ class SPE(SpectralEncoder):
         Y = \rho\bigl(V \mathrm{diag}(\varphi_1(\lambda)) V^\top, \ldots, V \mathrm{diag}(\varphi_m(\lambda)) V^\top
         \bigr)
 
-    Huang et al., "On the stability of expressive positional encodings for graphs", 2024. Here are :math:`V` the
-    eigenvectors and eigenvalues :math:`\lambda` of a graph. Each :math:`\varphi` is a network from
-    numbers to numbers, for one eigenvalue at a time (``"mlp"``) or all of a graph together (``"deep_sets"``). Column
-    :math:`j` of the stacked :math:`n \times n \times m` array, ``[n, m]``, is a feature of every node; :math:`\rho` is
-    a GIN that all columns go through, one by one, and the sum of what comes out over the columns.
+    Huang et al., "On the stability of expressive positional encodings for graphs", 2024. The columns of :math:`V` are
+    eigenvectors of a graph and :math:`\lambda` their eigenvalues. Each :math:`\varphi` is a network from numbers to
+    numbers, for one eigenvalue at a time (``"mlp"``) or all of a graph together (``"deep_sets"``). Column :math:`j` of
+    the stacked :math:`n \times n \times m` array, ``[n, m]``, is a feature of every node; :math:`\rho` is a GIN that
+    all columns go through, each by itself, and the sum of what comes out over the columns.
 
     The result is equivariant to a relabelling of the nodes; it depends neither on signs nor on the bases of
     eigenspaces; and where the Laplacian changes by :math:`\epsilon`, it changes by :math:`O(\epsilon)`, also where
@@ -39,10 +39,11 @@ class SPE(SpectralEncoder):
     the largest eigenvalue given. ``LaplacianEigenvectors`` leaves out the null vectors, the smallest eigenspace, as a
     whole; stable then means as long as no component falls apart or merges, which makes a null vector or takes one.
 
-    Configurations published with the paper, which maps the result to the width of the model by an affine map: ZINC
-    with all eigenvectors (``k=37``) ``SPE(37)``; ZINC with ``k=8``
-    ``SPE(8, channels=6, phi="deep_sets", phi_layers=4)``. Its code has a ReLU after the last layer of its DeepSets as
-    well; here no network ends in one, which would make weights of one sign only, and channels that are zero for good.
+    Published configurations: ZINC with all eigenvectors (``k=37``) ``SPE(37, norm="none")``; with ``k=8``
+    ``SPE(8, channels=6, phi="deep_sets", phi_layers=4, norm="none")``; Alchemy (``k=12``) ``SPE(12, channels=12)``. An
+    affine map to the width of the model follows. The authors' code differs in that it counts the null vectors among the
+    ``k``, and has a ReLU after the last layer of its DeepSets as well; here no network ends in one, which would make
+    weights of one sign only, and channels that are zero for good.
 
     Args:
         out_channels: Width of the output.
@@ -64,9 +65,9 @@ class SPE(SpectralEncoder):
         ConfigError: If a setting is unknown or out of range.
 
     Determinism: bitwise, forward and backward. Blocks add the same numbers in another order.
-    Complexity: ``O(sum over graphs of n (n F^2 + m F + k m))`` time for graphs of ``n`` nodes and ``m`` edges, and as
-    many rows of ``F`` numbers as there are pairs of nodes within graphs (times the layers, where gradients are wanted);
-    with ``column_block``, ``column_block`` times the size of the largest graph.
+    Complexity: time ``O(n^2 (F^2 + k m) + n e F)`` for each graph of ``n`` nodes and ``e`` edges. Memory for a row of
+    ``F`` numbers per pair of nodes of one graph (times the layers, where gradients are wanted) and for ``n e`` indices;
+    with ``column_block``, for that many columns of the largest graph at a time. Besides, ``k m`` numbers per node.
     """
 
     def __init__(

@@ -26,8 +26,11 @@ from gnnkit.nn.masked_norm import MaskedBatchNorm
 from gnnkit.nn.message_passing import MessagePassing
 from gnnkit.nn.model import GraphModel
 from gnnkit.nn.norm import GraphNorm, LayerNorm, PairNorm
+from gnnkit.nn.pairs import NodePairs
 from gnnkit.nn.pool import pool, root_pool
 from gnnkit.nn.prmpnn import PRMPNN
+from gnnkit.nn.sign_net import SignNet
+from gnnkit.nn.spe import SPE
 from gnnkit.nn.subset import log_partition, map_subset, sample_subset, subset_marginals
 
 __all__ = [
@@ -55,11 +58,14 @@ __all__ = [
     "MaskedBatchNorm",
     "MessagePassing",
     "ModelConfig",
+    "NodePairs",
     "PRMPNN",
     "PairNorm",
     "RGCNConv",
     "ResGatedGraphConv",
     "SAGEConv",
+    "SPE",
+    "SignNet",
     "TransformerConv",
     "epilogue",
     "hop_graphs",

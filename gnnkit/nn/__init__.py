@@ -20,10 +20,15 @@ from gnnkit.nn.conv import (
 from gnnkit.nn.drew import DRew
 from gnnkit.nn.encoders import AtomEncoder, BondEncoder, CategoricalEncoder, EncodingEncoder, LinearEncoder
 from gnnkit.nn.epilogue import epilogue
+from gnnkit.nn.global_attention import GlobalAttention, GraphBlocks
+from gnnkit.nn.gps import GPSLayer
+from gnnkit.nn.grit import GRITLayer
+from gnnkit.nn.grit_model import GRIT
 from gnnkit.nn.hops import EdgePart, hop_graphs, hops_of_pairs, split_edges
 from gnnkit.nn.message_passing import MessagePassing
 from gnnkit.nn.model import GraphModel
 from gnnkit.nn.norm import GraphNorm, LayerNorm, PairNorm
+from gnnkit.nn.pairs import attended_pairs, complete_graphs
 from gnnkit.nn.pool import pool, root_pool
 from gnnkit.nn.prmpnn import PRMPNN
 from gnnkit.nn.subset import log_partition, map_subset, sample_subset, subset_marginals
@@ -68,4 +73,11 @@ __all__ = [
     "sample_subset",
     "split_edges",
     "subset_marginals",
+    "GlobalAttention",
+    "GraphBlocks",
+    "GPSLayer",
+    "GRIT",
+    "GRITLayer",
+    "attended_pairs",
+    "complete_graphs",
 ]

@@ -73,7 +73,7 @@ class ModelConfig:
             output per node.
         head_layers: Number of affine maps in the head, with dropout before each and the activation between them.
         head_dropout: Probability of dropping an entry in the head. None: as ``dropout``.
-        global_layer: ``"attention"``: attention among all nodes of each graph, beside the convolution. ``"none"``: none.
+        global_layer: ``"attention"``: attention among all nodes of each graph, beside the convolution. Or ``"none"``.
         num_heads: Heads of the attention, a divisor of ``hidden_dim``.
         attention_dropout: Probability of dropping an attention weight.
 

@@ -12,7 +12,7 @@ from gnnkit.nn._inputs import node_features
 from gnnkit.nn.conv.gated_gcn import GatedGCNConv
 from gnnkit.nn.epilogue import Activation, epilogue
 from gnnkit.nn.global_attention import GlobalAttention, GraphBlocks
-from gnnkit.ops._checks import check_count
+from gnnkit.ops._checks import check_count, check_segments
 
 
 class GPSLayer(torch.nn.Module):
@@ -111,10 +111,15 @@ class GPSLayer(torch.nn.Module):
 
         Raises:
             ShapeError: If ``x`` does not fit the graph, or a part returns another shape.
+            IndexRangeError: If ``ptr`` does not run from 0 to ``N``.
         """
         x = node_features(x, graph, layer="GPSLayer", width=self.dim)
         if ptr is None:
             ptr = torch.tensor([0, x.size(0)], device=x.device)
+        if blocks is None and isinstance(self.global_layer, GlobalAttention):
+            # Before anything else, since a trace breaks here.
+            check_segments(ptr, x.size(0))
+            blocks = GraphBlocks.of(ptr)
         parts = []
         if self.local is not None:
             part, edge_attr = self._local(self.local, x, graph, edge_attr)

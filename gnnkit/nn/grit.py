@@ -17,8 +17,9 @@ from gnnkit.ops._checks import check_count
 class GRITLayer(torch.nn.Module):
     r"""A layer of the graph inductive bias transformer.
 
-    Ma et al., "Graph inductive biases in transformers without message passing", 2023. For every pair :math:`p` from source :math:`j` to destination :math:`i`, with :math:`\rho(z) = \mathrm{sign}(z)
-    \sqrt{|z|}`, and for every head :math:`h` on its own,
+    Ma et al., "Graph inductive biases in transformers without message passing", 2023. For every pair :math:`p` from
+    source :math:`j` to destination :math:`i`, with :math:`\rho(z) = \mathrm{sign}(z) \sqrt{|z|}`, and for every head
+    :math:`h` on its own,
 
     .. math::
         r_p &= \mathrm{relu}\bigl(\rho((W_q x_i + b_q + W_k x_j) \odot (W_w e_p + b_w)) + W_b e_p + b_b\bigr) \\

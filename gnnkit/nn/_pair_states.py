@@ -72,39 +72,54 @@ class _PairStates(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        grad_states, grad_logits = grad_outputs
-        query, key, pair, weight, bias, vector, edge_index = ctx.saved_tensors
-        width = query.size(1)
-        grad_query, grad_key = torch.zeros_like(query), torch.zeros_like(key)
-        grad_pair = torch.empty_like(pair)
-        grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
-        diagonal = _block_diagonal(vector)
-        grad_diagonal = torch.zeros_like(diagonal)
-        for begin, end in _blocks(pair, width):
-            source, destination = edge_index[:, begin:end]
-            rows = pair[begin:end]
-            summed = query.index_select(0, destination) + key.index_select(0, source)
-            scale, offset = torch.addmm(bias, rows, weight.t()).chunk(2, dim=1)
-            root = _signed_root(summed * scale)
-            states = (root + offset).relu_()
-            grad_diagonal.addmm_(states.t(), grad_logits[begin:end])
-            both = pair.new_empty((end - begin, 2 * width))
-            grad_scale, grad_offset = both.chunk(2, dim=1)
-            grad = torch.addmm(grad_states[begin:end], grad_logits[begin:end], diagonal.t())
-            grad_offset.copy_(grad.mul_(states > 0))
-            # The derivative of the signed root is 1 / (2 |root|).
-            slope = root.abs_().mul_(2).reciprocal_()
-            grad.mul_(slope.masked_fill_(slope == torch.inf, 0.0))
-            torch.mul(grad, summed, out=grad_scale)
-            grad.mul_(scale)
-            _add_rows(grad_query, destination, grad)
-            _add_rows(grad_key, source, grad)
-            torch.mm(both, weight, out=grad_pair[begin:end])
-            grad_weight.addmm_(both.t(), rows)
-            grad_bias.add_(both.sum(0))
-        heads, head_width = vector.shape
-        grad_vector = torch.stack([grad_diagonal[h * head_width : (h + 1) * head_width, h] for h in range(heads)])
-        return grad_query, grad_key, grad_pair, grad_weight, grad_bias, grad_vector, None
+        device = ctx.saved_tensors[0].device.type
+        with torch.autocast(device, enabled=False):
+            return (*_gradients(*ctx.saved_tensors, *grad_outputs), None)
+
+
+def _gradients(
+    query: Tensor,
+    key: Tensor,
+    pair: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    vector: Tensor,
+    edge_index: Tensor,
+    grad_states: Tensor,
+    grad_logits: Tensor,
+) -> tuple[Tensor, ...]:
+    """Gradients to the first six, from those to the states and the logits."""
+    width = query.size(1)
+    grad_query, grad_key = torch.zeros_like(query), torch.zeros_like(key)
+    grad_pair = torch.empty_like(pair)
+    grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+    diagonal = _block_diagonal(vector)
+    grad_diagonal = torch.zeros_like(diagonal)
+    for begin, end in _blocks(pair, width):
+        source, destination = edge_index[:, begin:end]
+        rows = pair[begin:end]
+        summed = query.index_select(0, destination) + key.index_select(0, source)
+        scale, offset = torch.addmm(bias, rows, weight.t()).chunk(2, dim=1)
+        root = _signed_root(summed * scale)
+        states = (root + offset).relu_()
+        grad_diagonal.addmm_(states.t(), grad_logits[begin:end])
+        both = pair.new_empty((end - begin, 2 * width))
+        grad_scale, grad_offset = both.chunk(2, dim=1)
+        grad = torch.addmm(grad_states[begin:end], grad_logits[begin:end], diagonal.t())
+        grad_offset.copy_(grad.mul_(states > 0))
+        # The derivative of the signed root is 1 / (2 |root|).
+        slope = root.abs_().mul_(2).reciprocal_()
+        grad.mul_(slope.masked_fill_(slope == torch.inf, 0.0))
+        torch.mul(grad, summed, out=grad_scale)
+        grad.mul_(scale)
+        _add_rows(grad_query, destination, grad)
+        _add_rows(grad_key, source, grad)
+        torch.mm(both, weight, out=grad_pair[begin:end])
+        grad_weight.addmm_(both.t(), rows)
+        grad_bias.add_(both.sum(0))
+    by_head = grad_diagonal.unflatten(0, vector.shape)
+    grad_vector = by_head.diagonal(dim1=0, dim2=2).t().contiguous()
+    return grad_query, grad_key, grad_pair, grad_weight, grad_bias, grad_vector
 
 
 def _signed_root(value: Tensor) -> Tensor:

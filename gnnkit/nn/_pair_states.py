@@ -70,11 +70,14 @@ class _PairStates(torch.autograd.Function):
         return states, logits
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        device = ctx.saved_tensors[0].device.type
-        with torch.autocast(device, enabled=False):
-            return (*_gradients(*ctx.saved_tensors, *grad_outputs), None)
+        return _backward(ctx, *grad_outputs)
+
+
+@once_differentiable
+def _backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+    with torch.autocast(ctx.saved_tensors[0].device.type, enabled=False):
+        return (*_gradients(*ctx.saved_tensors, *grad_outputs), None)
 
 
 def _gradients(

@@ -25,11 +25,13 @@ class GraphBlocks(NamedTuple):
 
     Attributes:
         sizes: Nodes of each run.
-        pairs: All pairs within the graphs of the run; None: the run is one large graph, for a dense product.
+        pairs: All pairs within the graphs of each run, for the sparse kernel; None where it takes a dense product.
+        dense: Nodes of each graph of a run that takes a dense product, which are of one size; 0 for other runs.
     """
 
     sizes: tuple[int, ...]
     pairs: tuple[Graph | None, ...]
+    dense: tuple[int, ...]
 
     @classmethod
     def of(cls, ptr: Tensor) -> "GraphBlocks":
@@ -48,21 +50,19 @@ def _runs(ptr: Tensor) -> GraphBlocks:
     check_segments(ptr, int(ptr[-1]) if ptr.dim() == 1 and ptr.numel() > 0 else 0)
     if ptr.device.type != "cpu":
         # The dense product's gradients are not deterministic there.
-        return GraphBlocks((int(ptr[-1]),), (complete_graphs(ptr),))
+        return GraphBlocks((int(ptr[-1]),), (complete_graphs(ptr),), (0,))
     sizes: list[int] = []
     pairs: list[Graph | None] = []
+    dense: list[int] = []
     first = 0
-    for large, group in groupby(ptr.diff().tolist(), key=lambda size: size >= _DENSE_SIZE):
+    for size, group in groupby(ptr.diff().tolist(), key=lambda size: size if size >= _DENSE_SIZE else 0):
         run = list(group)
         last = first + len(run)
-        if large:
-            sizes += run
-            pairs += [None] * len(run)
-        else:
-            sizes.append(sum(run))
-            pairs.append(complete_graphs(ptr[first : last + 1] - ptr[first]))
+        sizes.append(sum(run))
+        pairs.append(None if size > 0 else complete_graphs(ptr[first : last + 1] - ptr[first]))
+        dense.append(size)
         first = last
-    return GraphBlocks(tuple(sizes), tuple(pairs))
+    return GraphBlocks(tuple(sizes), tuple(pairs), tuple(dense))
 
 
 # Outside of any trace, where sizes may follow from values.
@@ -91,8 +91,8 @@ class GlobalAttention(torch.nn.Module):
     Determinism: bitwise, forward and backward, for a given state of torch's global generator.
     Complexity: ``O(sum n^2 dim + N dim^2)`` time. Memory, on a CPU: ``O(N dim)``, and one index for each pair of graphs
     below 64 nodes; no weight is stored, but in training with ``dropout``, which takes ``O(sum n^2 heads)``. On an
-    accelerator: one index for each pair. Neighbouring small graphs share one call of the sparse kernel; a large one has
-    a dense product of its own.
+    accelerator: one index for each pair. Neighbouring small graphs share one call of the sparse kernel; large ones have
+    dense products of their own, neighbours of one size together.
     """
 
     def __init__(self, dim: int, num_heads: int, *, dropout: float = 0.0, bias: bool = True) -> None:
@@ -144,14 +144,14 @@ class GlobalAttention(torch.nn.Module):
             raise ShapeError(f"x has {x.size(0)} nodes, but the graphs of the batch have {sum(blocks.sizes)} in all")
         heads = linear(x, self.in_proj_weight, self.in_proj_bias).unflatten(1, (3, self.num_heads, -1))
         q, k, v = (part.split(blocks.sizes) for part in heads.unbind(1))
-        out = [self._attend(*parts) for parts in zip(q, k, v, blocks.pairs, strict=True)]
+        out = [self._attend(*parts) for parts in zip(q, k, v, blocks.pairs, blocks.dense, strict=True)]
         return self.out_proj((torch.cat(out) if len(out) != 1 else out[0]).flatten(1) if out else x)
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, pairs: Graph | None) -> Tensor:
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, pairs: Graph | None, size: int) -> Tensor:
         p = self.dropout if self.training else 0.0
         if pairs is None:
-            heads_first = (part.transpose(0, 1).unsqueeze(0) for part in (q, k, v))
-            return scaled_dot_product_attention(*heads_first, dropout_p=p).squeeze(0).transpose(0, 1)
+            q, k, v = (part.unflatten(0, (-1, size)).transpose(1, 2) for part in (q, k, v))
+            return scaled_dot_product_attention(q, k, v, dropout_p=p).transpose(1, 2).flatten(0, 1)
         if p == 0.0:
             return ops.attend(pairs, q, k, v)
         score = ops.sddmm(pairs, q, k) * q.size(2) ** -0.5

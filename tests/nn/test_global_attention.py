@@ -11,7 +11,7 @@ from gnnkit.errors import ConfigError, IndexRangeError, ShapeError
 from gnnkit.nn import GlobalAttention, GraphBlocks, global_attention
 
 DIM, HEADS = 12, 3
-SIZES = (5, 0, 1, 70, 64, 3, 130, 63, 0)
+SIZES = (5, 0, 1, 70, 70, 64, 3, 130, 63, 0)
 
 
 def boundaries(sizes: tuple[int, ...] | list[int]) -> Tensor:
@@ -78,7 +78,9 @@ def test_where_the_dense_product_begins_does_not_matter(sizes: list[int], dense_
     try:
         global_attention._DENSE_SIZE = dense_size
         blocks = GraphBlocks.of(ptr)
-        assert all((pairs is None) <= (size >= dense_size) for size, pairs in zip(*blocks, strict=True))
+        for size, pairs, dense in zip(*blocks, strict=True):
+            assert dense == 0 if pairs is not None else dense >= dense_size
+            assert size == pairs.num_nodes if pairs is not None else size % dense == 0
         torch.testing.assert_close(attention(x, blocks=blocks), expected)
     finally:
         global_attention._DENSE_SIZE = before

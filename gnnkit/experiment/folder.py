@@ -6,7 +6,7 @@ from typing import Any
 
 from gnnkit.errors import ConfigError, DataError
 from gnnkit.experiment.checkpoint import CheckpointFolder
-from gnnkit.experiment.config import ExperimentConfig, config_differences
+from gnnkit.experiment.config import ExperimentConfig, config_differences, config_from_dict
 from gnnkit.experiment.record import read_record
 
 logger = logging.getLogger("gnnkit.experiment")
@@ -76,13 +76,22 @@ class RunFolder:
         return self.path / f"best-epoch-{epoch:06d}.safetensors"
 
     def _check_config(self, config: ExperimentConfig, other: dict[str, Any], what: str) -> None:
-        differences = config_differences(_without_free_keys(config.to_dict()), _without_free_keys(other))
+        differences = config_differences(_without_free_keys(config.to_dict()), _without_free_keys(_completed(other)))
         if differences:
             raise ConfigError(
                 f"{self.path} holds {what} of another configuration; these keys differ (now, and then):\n  "
                 + "\n  ".join(differences)
                 + "\nName another folder with --out, or start again with --restart"
             )
+
+
+def _completed(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with the keys that did not exist when it was written: they had their defaults."""
+    try:
+        return config_from_dict(config).to_dict()
+    except ConfigError:
+        # One that cannot be read any more is compared as it stands, which names the keys in question.
+        return config
 
 
 def _without_free_keys(config: dict[str, Any]) -> dict[str, Any]:

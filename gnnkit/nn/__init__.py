@@ -21,12 +21,17 @@ from gnnkit.nn.drew import DRew
 from gnnkit.nn.encoders import AtomEncoder, BondEncoder, CategoricalEncoder, EncodingEncoder, LinearEncoder
 from gnnkit.nn.encoding_encoders import DeepSetsEncoder
 from gnnkit.nn.epilogue import epilogue
+from gnnkit.nn.global_attention import GlobalAttention, GraphBlocks
+from gnnkit.nn.gps import GPSLayer
+from gnnkit.nn.grit import GRITLayer
+from gnnkit.nn.grit_model import GRIT
 from gnnkit.nn.hops import EdgePart, hop_graphs, hops_of_pairs, split_edges
 from gnnkit.nn.masked_norm import MaskedBatchNorm
 from gnnkit.nn.message_passing import MessagePassing
 from gnnkit.nn.model import GraphModel
 from gnnkit.nn.norm import GraphNorm, LayerNorm, PairNorm
-from gnnkit.nn.pairs import NodePairs
+from gnnkit.nn.node_pairs import NodePairs
+from gnnkit.nn.attended_pairs import attended_pairs, complete_graphs
 from gnnkit.nn.pool import pool, root_pool
 from gnnkit.nn.prmpnn import PRMPNN
 from gnnkit.nn.sign_net import SignNet
@@ -78,4 +83,11 @@ __all__ = [
     "sample_subset",
     "split_edges",
     "subset_marginals",
+    "GlobalAttention",
+    "GraphBlocks",
+    "GPSLayer",
+    "GRIT",
+    "GRITLayer",
+    "attended_pairs",
+    "complete_graphs",
 ]

@@ -7,7 +7,8 @@ from gnnkit.errors import ConfigError
 from gnnkit.ops.dropout import Activation
 
 CHOICES = {
-    "conv": ("gcn", "sage", "gin", "gine", "gatedgcn", "edge_sum"),
+    "conv": ("gcn", "sage", "gin", "gine", "gatedgcn", "edge_sum", "none"),
+    "global_layer": ("none", "attention"),
     "activation": ("relu", "gelu", "silu", "none"),
     "norm": ("none", "batch"),
     "node_encoder": ("linear", "atom", "embedding"),
@@ -48,9 +49,15 @@ class ModelConfig:
     The stack of Tönshoff et al. ("Where did the gap go?", 2023) is ``norm="none"``, ``feed_forward=False`` and three
     head layers; that of GNN+ (Luo et al., 2025) is ``norm="batch"``, with or without the feed-forward block.
 
+    With ``global_layer="attention"`` every layer is a :class:`GPSLayer` of the convolution and a
+    :class:`GlobalAttention`. That of Rampášek et al. ("Recipe for a general, powerful, scalable graph transformer",
+    2022) is ``norm="batch"`` and ``feed_forward=True``. The activation is then inside of ``gatedgcn`` and the
+    feed-forward block only, and normalisation follows the residuals.
+
     Attributes:
         conv: ``"gcn"``, ``"sage"`` (mean), ``"gin"``, ``"gine"``, ``"gatedgcn"``, or ``"edge_sum"`` (which GNN+ calls
-            ``gcne``). GIN and GINE apply a network of two affine maps.
+            ``gcne``). GIN and GINE apply a network of two affine maps. ``"none"``: no convolution, where there is a
+            global layer.
         num_layers: Number of convolutions.
         hidden_dim: Width of nodes and edges throughout.
         activation: ``"relu"``, ``"gelu"``, ``"silu"`` or ``"none"``, everywhere in the model.
@@ -66,6 +73,9 @@ class ModelConfig:
             output per node.
         head_layers: Number of affine maps in the head, with dropout before each and the activation between them.
         head_dropout: Probability of dropping an entry in the head. None: as ``dropout``.
+        global_layer: ``"attention"``: attention among all nodes of each graph, beside the convolution. Or ``"none"``.
+        num_heads: Heads of the attention, a divisor of ``hidden_dim``.
+        attention_dropout: Probability of dropping an attention weight.
 
     Raises:
         ConfigError: If a value is unknown or out of range, or values contradict each other.
@@ -85,16 +95,19 @@ class ModelConfig:
     pool: str = "mean"
     head_layers: int = 1
     head_dropout: float | None = None
+    global_layer: str = "none"
+    num_heads: int = 4
+    attention_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         """Checks the values. See the class."""
         for field in fields(self):
             if field.name in CHOICES:
                 _check_choice(field.name, getattr(self, field.name), CHOICES[field.name])
-        for name in ("num_layers", "hidden_dim", "head_layers"):
+        for name in ("num_layers", "hidden_dim", "head_layers", "num_heads"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("dropout", "head_dropout"):
+        for name in ("dropout", "head_dropout", "attention_dropout"):
             value = getattr(self, name)
             if value is not None and not 0.0 <= value < 1.0:
                 raise ConfigError(f"{name} must lie in [0, 1), got {value}")
@@ -108,6 +121,19 @@ class ModelConfig:
             raise ConfigError(
                 f"conv = {self.conv!r} needs edge features, got edge_encoder = 'none'; set it to one of "
                 f"{', '.join(CHOICES['edge_encoder'][1:])}, or use conv = 'gin'"
+            )
+        self._check_global_layer()
+
+    def _check_global_layer(self) -> None:
+        if self.global_layer == "none":
+            if self.conv == "none":
+                raise ConfigError("conv = 'none' needs a global layer; set global_layer = 'attention'")
+            return
+        if self.hidden_dim % self.num_heads != 0:
+            raise ConfigError(f"hidden_dim must be a multiple of num_heads, got {self.hidden_dim} and {self.num_heads}")
+        if not self.residual:
+            raise ConfigError(
+                f"global_layer = {self.global_layer!r} makes GPS layers, which have residuals; set residual = true"
             )
 
     @property

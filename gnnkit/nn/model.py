@@ -9,10 +9,13 @@ from torch import Tensor
 
 from gnnkit.errors import ConfigError, DataError
 from gnnkit.graph import Graph
+from gnnkit.nn._blocks import affine
 from gnnkit.nn.config import ModelConfig
 from gnnkit.nn.conv import EdgeSumConv, GatedGCNConv, GCNConv, GINConv, GINEConv, SAGEConv
 from gnnkit.nn.encoders import AtomEncoder, BondEncoder, CategoricalEncoder, EncodingEncoder, LinearEncoder
 from gnnkit.nn.epilogue import Activation, epilogue
+from gnnkit.nn.global_attention import GlobalAttention, GraphBlocks
+from gnnkit.nn.gps import GPSLayer
 from gnnkit.nn.pool import graph_boundaries, pool, root_pool
 
 Dims = int | Sequence[int] | None
@@ -46,7 +49,8 @@ class GraphModel(torch.nn.Module):
         self.edge_encoder = None
         if config.edge_encoder != "none":
             self.edge_encoder = _encoder("edge_encoder", config.edge_encoder, edge_dims, config.hidden_dim)
-        self.layers = torch.nn.ModuleList(_Layer(config) for _ in range(config.num_layers))
+        layer = _Layer if config.global_layer == "none" else _GPSLayer
+        self.layers = torch.nn.ModuleList(layer(config) for _ in range(config.num_layers))
         self.head = _Head(config, num_outputs)
 
     def forward(self, data: Any) -> Tensor:
@@ -73,8 +77,14 @@ class GraphModel(torch.nn.Module):
         # Only layers that use edge features are given any, and only then are they encoded.
         if self.edge_encoder is not None and self.layers[0].uses_edges:
             edge = self.edge_encoder(_attribute(data, "edge_attr"))
+        if self.config.global_layer == "none":
+            for layer in self.layers:
+                x, edge = layer(x, graph, edge)
+            return self.head(self.readout(x, data))
+        ptr = _boundaries(x, data)
+        blocks = GraphBlocks.of(ptr)
         for layer in self.layers:
-            x, edge = layer(x, graph, edge)
+            x, edge = layer(x, graph, edge, ptr, blocks=blocks)
         return self.head(self.readout(x, data))
 
     def encode_nodes(self, data: Any) -> Tensor:
@@ -88,9 +98,7 @@ class GraphModel(torch.nn.Module):
         """The input of the head: one row per graph, or ``x`` itself with ``pool="none"``."""
         if self.config.pool == "none":
             return x
-        ptr = getattr(data, "ptr", None)
-        if ptr is None:
-            ptr = graph_boundaries(x, getattr(data, "batch", None), num_graphs=getattr(data, "num_graphs", None))
+        ptr = _boundaries(x, data)
         if self.config.pool == "root":
             return root_pool(x, _attribute(data, "root_mask"), ptr=ptr)
         return pool(x, ptr=ptr, reduce=self.config.pool)
@@ -130,6 +138,23 @@ class _Layer(torch.nn.Module):
         return epilogue(out, bias, residual, self.config.dropout, self.config.activation, self.training)
 
 
+class _GPSLayer(GPSLayer):
+    """A GPS layer whose parts are those of the configuration."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        conv = None if config.conv == "none" else _conv(config)
+        super().__init__(
+            config.hidden_dim,
+            conv,
+            GlobalAttention(config.hidden_dim, config.num_heads, dropout=config.attention_dropout),
+            dropout=config.dropout,
+            activation=config.activation,
+            norm=config.norm,
+            feed_forward=config.feed_forward,
+        )
+        self.uses_edges = conv is not None and conv.edge_input == "features"
+
+
 class _FeedForward(torch.nn.Module):
     """Two affine maps over twice the width with a residual, between normalisations where the model has them."""
 
@@ -146,8 +171,8 @@ class _FeedForward(torch.nn.Module):
         p, training = self.config.dropout, self.training
         if self.norm_in is not None:
             x = self.norm_in(x)
-        hidden = _affine(self.expand, x, None, p, self.config.activation, training)
-        out = _affine(self.contract, hidden, x, p, "none", training)
+        hidden = affine(self.expand, x, None, p, self.config.activation, training)
+        out = affine(self.contract, hidden, x, p, "none", training)
         return out if self.norm_out is None else self.norm_out(out)
 
 
@@ -166,16 +191,8 @@ class _Head(torch.nn.Module):
         if self.dropout > 0 and self.training:
             x = epilogue(x, None, None, self.dropout, "none", self.training)
         for linear in hidden:
-            x = _affine(linear, x, None, self.dropout, self.activation, self.training)
+            x = affine(linear, x, None, self.dropout, self.activation, self.training)
         return last(x)
-
-
-def _affine(
-    linear: torch.nn.Linear, x: Tensor, residual: Tensor | None, dropout: float, activation: Activation, training: bool
-) -> Tensor:
-    """An affine map whose bias is added in the pass that applies activation, dropout and residual."""
-    out = torch.nn.functional.linear(x, linear.weight)
-    return epilogue(out, linear.bias, residual, dropout, activation, training)
 
 
 def _conv(config: ModelConfig) -> GCNConv | SAGEConv | GINConv | GINEConv | EdgeSumConv | GatedGCNConv:
@@ -220,3 +237,11 @@ def _attribute(data: Any, name: str) -> Tensor:
     if not isinstance(value, Tensor):
         raise DataError(f"the model reads data.{name}, which is missing; check the dataset and its transforms")
     return value
+
+
+def _boundaries(x: Tensor, data: Any) -> Tensor:
+    """First node of each graph of the data, and ``N`` at the end."""
+    ptr = getattr(data, "ptr", None)
+    if ptr is not None:
+        return ptr
+    return graph_boundaries(x, getattr(data, "batch", None), num_graphs=getattr(data, "num_graphs", None))

@@ -11,7 +11,7 @@ from gnnkit.errors import ConfigError, ShapeError
 from gnnkit.graph import Graph
 from gnnkit.nn._networks import GIN, EigenvalueNetworks, check_settings
 from gnnkit.nn._spectrum import SpectralEncoder, Spectrum
-from gnnkit.nn.pairs import NodePairs, PairLayout
+from gnnkit.nn.node_pairs import NodePairs, PairLayout
 from gnnkit.ops._checks import check_number
 
 

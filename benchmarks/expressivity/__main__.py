@@ -16,14 +16,14 @@ from benchmarks.expressivity import untrained
 from benchmarks.expressivity.comparison import Protocol, compare
 from benchmarks.expressivity.copies import matrix_of
 from benchmarks.expressivity.methods import METHODS, Method
-from benchmarks.expressivity.networks import HIDDEN, LAYERS, OUTPUTS
+from benchmarks.expressivity.networks import HEADS, HIDDEN, LAYERS, OUTPUTS
 from benchmarks.measure import RESULTS, commit, environment, write_text
 from gnnkit.data import GraphDataset, load
 from gnnkit.data.brec import CATEGORIES
 
 DATA = ("sr25", "csl", "sr16622", "sr261034", "sr281264", "sr291467", "sr401224", "sr361446", "sr351899", "sr351668")
 OUTPUT = {name: RESULTS / "speed" / f"expressivity-{name}.json" for name in ("untrained", "brec")}
-NETWORK = {"layers": LAYERS, "width": HIDDEN, "outputs": OUTPUTS, "readout": "sum"}
+NETWORK = {"layers": LAYERS, "width": HIDDEN, "heads": HEADS, "outputs": OUTPUTS, "readout": "sum"}
 FRAMEWORK = {
     "copies": untrained.COPIES, "checks": untrained.CHECKS, "factor": untrained.FACTOR,
     "tolerance": untrained.TOLERANCE, "directions": untrained.DIRECTIONS, "weights": untrained.WEIGHTS,
@@ -76,10 +76,12 @@ def by_category(numbers: Sequence[int]) -> dict[str, int]:
     return counts
 
 
-def brec_row(method: Method, dataset: GraphDataset, numbers: Sequence[int], protocol: Protocol, work: Path) -> dict[str, Any]:  # fmt: skip
+def brec_row(
+    method: Method, dataset: GraphDataset, numbers: Sequence[int], protocol: Protocol, work: Path
+) -> dict[str, Any]:
     """BREC's own comparison of pairs; each pair is kept under ``work``, and not done again where it is there."""
     description = method.description()
-    row: dict[str, Any] = {"method": method.name, **description, "random": method.random}
+    row: dict[str, Any] = {"method": method.name, **description}
     key = json.dumps([description, NETWORK, protocol.settings(), dataset.content_hash], sort_keys=True)
     folder = work / f"{method.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     outcomes: dict[int, dict[str, Any]] = {}

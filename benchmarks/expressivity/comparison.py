@@ -2,8 +2,8 @@
 
 Wang and Zhang, "An Empirical Study of Realized GNN Expressiveness", ICML 2024, https://arxiv.org/abs/2304.07702. For
 every pair a network is trained anew on relabelled copies of both graphs, to give vectors of different direction. Then
-Hotelling's T^2 test asks whether the mean difference of the vectors of copies of the one and copies of the other is more
-than the spread of these differences explains. The same test between copies of one and the same graph must find
+Hotelling's T^2 test asks whether the mean difference of the vectors of copies of the one and copies of the other is
+more than the spread of these differences explains. The same test between copies of one and the same graph must find
 nothing: otherwise the network's answer for the pair is not reliable.
 """
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.expressivity.copies import Matrix, packed, relabelled
-from benchmarks.expressivity.methods import Blocks, Method, cut, describe
+from benchmarks.expressivity.methods import Description, Method, describe
 from benchmarks.expressivity.networks import Inputs, build
 
 
@@ -101,7 +101,7 @@ def stacks(first: Matrix, second: Matrix, protocol: Protocol, number: int) -> li
     return [*(stack[copy : copy + 1] for copy in range(protocol.copies) for stack in pair), single]
 
 
-def described(method: Method, transform: Any, copies: list[Matrix], batch: int) -> Iterator[Blocks]:
+def described(method: Method, transform: Any, copies: list[Matrix], batch: int) -> Iterator[Description]:
     """Descriptions of the copies, ``batch`` graphs in each."""
     dataset = packed(copies)
     for begin in range(0, len(dataset), batch):
@@ -123,9 +123,12 @@ def compare(method: Method, transform: Any, first: Matrix, second: Matrix, numbe
     Determinism: a function of the arguments, for one number of threads.
     """
     start = time.perf_counter()
-    blocks = list(described(method, transform, stacks(first, second, protocol, number), protocol.batch))
-    network = build(method.network, blocks[0], protocol.seed + number)
-    inputs = [Inputs(part, torch.float32) for part in blocks]
+    network, inputs = None, []
+    for description in described(method, transform, stacks(first, second, protocol, number), protocol.batch):
+        network = network or build(method.network, description, protocol.seed + number)
+        inputs.append(Inputs(description, torch.float32))
+    if network is None:
+        raise ValueError("a protocol needs at least one copy")
     half = len(inputs) // 2
     epochs, loss = _train(network, inputs[:half], protocol)
     network.eval()

@@ -21,10 +21,9 @@ class Method:
         settings: Arguments of that class.
         node: Suffixes of the attributes that have a row for every node.
         edge: Suffixes of the attributes that have a row for every edge.
-        pair: Suffixes of an index of pairs of nodes ``[2, P]`` and of their features ``[P, *]``: the network then sends
-            its messages along these pairs and not along the edges. None: there are no pairs.
+        pair: Suffixes of an index of pairs of nodes ``[2, P]`` and of their features ``[P, *]``. None: there are no
+            pairs.
         network: Which network reads it; see :mod:`benchmarks.expressivity.networks`.
-        random: The encoding draws random numbers, so that relabelled copies of a graph may differ.
     """
 
     name: str
@@ -34,7 +33,6 @@ class Method:
     edge: tuple[str, ...] = ()
     pair: tuple[str, str] | None = None
     network: str = "gin"
-    random: bool = False
 
     def transform(self) -> Any:
         """The encoding; None where there is none.
@@ -48,34 +46,60 @@ class Method:
 
     def description(self) -> dict[str, Any]:
         """All that results depend on, for records."""
-        return {"encoding": self.encoding, "settings": self.settings, "network": self.network}
+        return {
+            "encoding": self.encoding, "settings": self.settings, "network": self.network,
+            "attributes": [*self.node, *self.edge, *(self.pair or ())],
+        }  # fmt: skip
 
+
+SPECTRUM = ("", "_eigenvalue", "_mask")
 
 METHODS = (
     Method("none"),
+    Method("none, GPS", network="gps"),
+    Method("DegreeProfile", "DegreeProfile", node=("",)),
     Method("RandomWalk", "RandomWalk", {"steps": 20}, node=("",)),
+    Method("RandomWalk, GPS", "RandomWalk", {"steps": 20}, node=("",), network="gps"),
     Method("LaplacianEigenvectors", "LaplacianEigenvectors", {"k": 8}, node=("", "_eigenvalue")),
-)
+    Method("LaplacianEigenvectors, SignNet", "LaplacianEigenvectors", {"k": 8}, node=SPECTRUM, network="sign_net"),
+    # All vectors of the largest graph of BREC: SPE needs whole eigenspaces.
+    Method("LaplacianEigenvectors, SPE", "LaplacianEigenvectors", {"k": 197}, node=SPECTRUM, network="spe"),
+    Method("HeatKernel", "HeatKernel", {"times": (0.5, 1.0, 2.0, 4.0)}, node=("",)),
+    Method("CurvatureProfile", "CurvatureProfile", node=("",)),
+    Method("ResistanceEmbedding", "ResistanceEmbedding", {"k": 8}, node=("",)),
+    Method("EgoDegrees", "EgoDegrees", {"depth": 2}, node=("",)),
+    Method("EgoDegrees, edges", "EgoDegrees", {"depth": 1, "level": "edge"}, edge=("",)),
+    Method("HopDistances", "HopDistances", {"max_distance": 20}, pair=("_index", "_value")),
+    Method("RelativeRandomWalk", "RelativeRandomWalk", {"steps": 20}, node=("",), pair=("_index", "_value")),
+    Method(
+        "RelativeRandomWalk, GRIT", "RelativeRandomWalk", {"steps": 20}, node=("",), pair=("_index", "_value"),
+        network="grit",
+    ),
+    Method("GraphRandomFeatures", "GraphRandomFeatures", node=("",)),
+    Method("RandomFeaturePropagation", "RandomFeaturePropagation", {"width": 8, "steps": 8}, node=("",)),
+)  # fmt: skip
 """All methods. A further one is a further line here."""
 
 
 @dataclass(frozen=True)
-class Blocks:
-    """The description of some graphs that stand side by side.
+class Description:
+    """What a method has to say of some graphs that stand side by side.
 
     Attributes:
         ptr: First node of each graph, and their number, ``[G + 1]``.
-        edge_index: Along what messages go, ``[2, E]``: the edges, or the pairs of nodes where a method has some.
-        edge_ptr: First column of each graph in ``edge_index``, ``[G + 1]``.
-        node: Node attributes, float64 ``[N, *]``, by suffix; those of all nodes alike where a method has none.
-        edge: Attributes of the columns of ``edge_index``, float64 ``[E, *]``, by suffix; may be empty.
+        edge_index: ``[2, E]``, in the order of the graphs.
+        node: Node attributes, float64 ``[N, *]``, by suffix; one that is the same for all nodes if there are none.
+        edge: Edge attributes, float64 ``[E, *]``, by suffix; may be empty.
+        pair_index: Pairs of nodes, ``[2, P]``, in the order of the graphs; None without.
+        pair: Their features, float64 ``[P, *]``; None without.
     """
 
     ptr: Tensor
     edge_index: Tensor
-    edge_ptr: Tensor
     node: dict[str, Tensor]
     edge: dict[str, Tensor]
+    pair_index: Tensor | None = None
+    pair: Tensor | None = None
 
     @property
     def x(self) -> Tensor:
@@ -84,34 +108,35 @@ class Blocks:
 
     @property
     def edge_attr(self) -> Tensor | None:
-        """All attributes of edges or pairs in one, ``[E, D]``; None where there are none."""
+        """All edge attributes in one, ``[E, D]``; None where there are none."""
         return torch.cat(list(self.edge.values()), dim=1) if self.edge else None
 
 
-def describe(method: Method, transform: Any, batch: Any) -> Blocks:
+def describe(method: Method, transform: Any, batch: Any) -> Description:
     """Encodes a ``Batch`` and collects what the method uses.
 
     Raises:
         KeyError: If the encoding does not write an attribute that the method names.
-        ValueError: If an attribute has another number of rows than there are nodes, edges or pairs, or edges or pairs
-            are not in the order of the graphs.
+        ValueError: If an attribute has another number of rows than there are nodes, edges or pairs.
     """
     encoded = batch if transform is None else transform(batch)
     ptr, edge_index = batch.ptr, batch.edge_index
     prefix = None if transform is None else transform.attr_name
-    node = {suffix: encoded[f"{prefix}{suffix}"] for suffix in method.node}
+    num_nodes = int(ptr[-1])
+    node = {suffix: encoded[f"{prefix}{suffix}"] for suffix in method.node} or {"none": torch.ones(num_nodes)}
     edge = {suffix: encoded[f"{prefix}{suffix}"] for suffix in method.edge}
+    pair_index = pair = None
     if method.pair is not None:
-        edge_index = encoded[f"{prefix}{method.pair[0]}"]
-        edge = {method.pair[1]: encoded[f"{prefix}{method.pair[1]}"]}
-    num_nodes, columns = int(ptr[-1]), edge_index.size(1)
-    if not node:
-        node = {"none": torch.ones(num_nodes, 1)}
-    graph = torch.searchsorted(ptr, edge_index[0], right=True) - 1
-    if bool((graph.diff() < 0).any()):
-        raise ValueError(f"{method.name}: edges or pairs are not in the order of the graphs")
-    edge_ptr = torch.searchsorted(graph.contiguous(), torch.arange(ptr.numel()))
-    return Blocks(ptr, edge_index, edge_ptr, _rows(method, node, num_nodes), _rows(method, edge, columns))
+        pair_index, values = (encoded[f"{prefix}{suffix}"] for suffix in method.pair)
+        pair = _rows(method, {method.pair[1]: values}, pair_index.size(1))[method.pair[1]]
+    return Description(
+        ptr,
+        edge_index,
+        _rows(method, node, num_nodes),
+        _rows(method, edge, edge_index.size(1)),
+        pair_index,
+        pair,
+    )
 
 
 def _rows(method: Method, values: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
@@ -121,14 +146,13 @@ def _rows(method: Method, values: dict[str, Tensor], rows: int) -> dict[str, Ten
     return {suffix: value.double().reshape(rows, -1) for suffix, value in values.items()}
 
 
-def cut(blocks: Blocks, begin: int, end: int) -> Blocks:
-    """Graphs ``begin:end`` alone."""
-    first, last = int(blocks.ptr[begin]), int(blocks.ptr[end])
-    edges = slice(int(blocks.edge_ptr[begin]), int(blocks.edge_ptr[end]))
-    return Blocks(
-        blocks.ptr[begin : end + 1] - first,
-        blocks.edge_index[:, edges] - first,
-        blocks.edge_ptr[begin : end + 1] - edges.start,
-        {key: value[first:last] for key, value in blocks.node.items()},
-        {key: value[edges] for key, value in blocks.edge.items()},
-    )
+def columns_by_graph(index: Tensor, ptr: Tensor) -> Tensor:
+    """First column of each graph in an index of edges or pairs, and their number, ``[G + 1]``.
+
+    Raises:
+        ValueError: If the columns are not in the order of the graphs.
+    """
+    graph = torch.searchsorted(ptr, index[0].contiguous(), right=True) - 1
+    if bool((graph.diff() < 0).any()):
+        raise ValueError("edges or pairs are not in the order of the graphs")
+    return torch.searchsorted(graph, torch.arange(ptr.numel()))

@@ -98,7 +98,7 @@ def brec_section(content: Content, measured_on: str) -> Iterator[str]:
             tried = row["tried_categories"][category.name]
             partly = "" if tried == category.pairs else f" of {tried}"
             parts.append(f"{row['categories'][category.name]}{partly}")
-        whole = f"{row['counted']}{'' if row['pairs'] == 400 else f' of {row["pairs"]}'}"
+        whole = f"{row['counted']}" + ("" if row["pairs"] == 400 else f" of {row['pairs']}")
         yield f"| {name} | {' | '.join(parts)} | {whole} | {row['unreliable']} | {row['seconds']:,.0f} |"
 
 
@@ -111,5 +111,4 @@ def _category_head(more: str = "") -> Iterator[str]:
 def _title(rows: list[Content], method: str) -> str:
     row = next(row for row in rows if row["method"] == method)
     settings = ", ".join(f"{key}={value}" for key, value in row["settings"].items())
-    encoding = f"{method}({settings})" if settings else method
-    return encoding if row["network"] == "gin" else f"{encoding}, {row['network']}"
+    return f"{method} ({settings})" if settings else method

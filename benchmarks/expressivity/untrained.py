@@ -3,10 +3,11 @@
 Every graph gets a signature that does not depend on the order of its nodes as long as its features do not. How far
 signatures of relabelled copies of one graph lie apart tells what a difference means: two graphs count as told apart
 where their signatures differ by more than :data:`FACTOR` times that, and by more than :data:`TOLERANCE` of the largest
-entry. Further copies, which had no part in this, check it: none of them may be told apart from its own graph.
+entry. Further copies, which had no part in this, check it: a graph that is told apart from a copy of itself is told
+apart from no other.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.expressivity.copies import matrix_of, packed, relabelled
-from benchmarks.expressivity.methods import Blocks, Method, describe
+from benchmarks.expressivity.methods import Description, Method, columns_by_graph, describe
 from benchmarks.expressivity.networks import Inputs, build
 from gnnkit.data import GraphDataset
 
-COPIES = 4
-CHECKS = 2
+COPIES = 8
+CHECKS = 4
 FACTOR = 10.0
 TOLERANCE = 1e-5
 DIRECTIONS = 4
@@ -28,41 +29,43 @@ _BATCH = 64
 _BLOCK = 2**24
 
 
-@dataclass
 class Signatures:
-    """Signatures of the copies of some graphs of one size.
+    """Signatures of graphs of one size, and how far those of their copies lie from them."""
 
-    Attributes:
-        value: ``[G, COPIES + CHECKS, S]``; each graph itself comes first.
-        noise: How far a copy among the first ``COPIES`` lies from its graph at most, ``[G]``.
-        scale: Largest entry in magnitude of all.
-    """
+    def __init__(self) -> None:
+        self._parts: list[Tensor] = []
+        self._noise: list[Tensor] = []
+        self._check: list[Tensor] = []
+        self._scale = 0.0
 
-    value: Tensor
-    noise: Tensor = field(init=False)
-    scale: float = field(init=False)
+    def add(self, value: Tensor) -> None:
+        """Takes further graphs, ``[G, COPIES + CHECKS, S]``; each graph itself comes first."""
+        distance = (value - value[:, :1]).abs().amax(dim=2)
+        self._parts.append(value[:, 0].clone())
+        self._noise.append(distance[:, :COPIES].amax(dim=1))
+        self._check.append(distance[:, COPIES:].amax(dim=1))
+        self._scale = max(self._scale, float(value.abs().max()))
 
-    def __post_init__(self) -> None:
-        """Measures noise and scale."""
-        self.noise = (self.value[:, 1:COPIES] - self.value[:, :1]).abs().amax(dim=(1, 2))
-        self.scale = float(self.value.abs().max())
-
-    def excess(self, first: slice, second: slice) -> Tensor:
-        """How far graphs lie apart, in units of what two copies of one graph may; ``[first, second]``."""
-        distance = torch.cdist(self.value[first, 0], self.value[second, 0], p=float("inf"))
-        return distance / self._bound(torch.maximum(self.noise[first, None], self.noise[None, second]))
+    def excess(self) -> Tensor:
+        """How far graphs lie apart, in units of what two copies of one graph may; float32 ``[G, G]``."""
+        value, noise = torch.cat(self._parts), torch.cat(self._noise)
+        step = max(1, _BLOCK // value.numel())
+        rows = [
+            torch.cdist(part, value, p=float("inf")) / self._bound(torch.maximum(spread[:, None], noise))
+            for part, spread in zip(value.split(step), noise.split(step), strict=True)
+        ]
+        return torch.cat(rows).float()
 
     def excess_of_copies(self) -> Tensor:
         """The same for each graph and its further copies, ``[G]``."""
-        distance = (self.value[:, COPIES:] - self.value[:, :1]).abs().amax(dim=(1, 2))
-        return distance / self._bound(self.noise)
+        return (torch.cat(self._check) / self._bound(torch.cat(self._noise))).float()
 
     def _bound(self, noise: Tensor) -> Tensor:
-        smallest = max(TOLERANCE * self.scale, torch.finfo(torch.float64).tiny)
+        smallest = max(TOLERANCE * self._scale, torch.finfo(torch.float64).tiny)
         return torch.clamp(FACTOR * noise, min=smallest)
 
 
-def row_signature(rows: Tensor, ptr: Tensor, directions: Tensor) -> Tensor:
+def row_signature(rows: Tensor, ptr: Tensor, seed: int) -> Tensor:
     """What tells multisets of rows apart: for some directions, the sorted products of the rows with each of them.
 
     Two multisets whose rows are pairwise equal up to an error have signatures that are equal up to that error, whatever
@@ -71,15 +74,19 @@ def row_signature(rows: Tensor, ptr: Tensor, directions: Tensor) -> Tensor:
     Args:
         rows: ``[N, F]``.
         ptr: First row of each of ``G`` multisets of one size ``n``, and ``N``.
-        directions: ``[F, D]``.
+        seed: Draws the directions, the same for all rows of one width.
 
     Returns:
-        ``[G, n * D]``.
+        ``[G, n * DIRECTIONS]``.
+
+    Raises:
+        ValueError: If the multisets are not of one size; then they need no signature to be told apart.
     """
     sizes = ptr.diff()
     if not bool((sizes == sizes[0]).all()):
-        raise ValueError("multisets of different sizes need no signature to be told apart")
-    products = (rows @ directions).reshape(sizes.numel(), -1, directions.size(1))
+        raise ValueError(f"the graphs have from {int(sizes.min())} to {int(sizes.max())} rows; expected one size")
+    drawn = np.random.default_rng([seed, 2, rows.size(1)]).standard_normal((rows.size(1), DIRECTIONS))
+    products = (rows @ torch.from_numpy(drawn)).reshape(sizes.numel(), -1, DIRECTIONS)
     return products.sort(dim=1).values.flatten(1)
 
 
@@ -88,43 +95,40 @@ def signatures(
 ) -> dict[str, Signatures]:
     """Signatures of graphs of one size and one number of edges, by what they are made of.
 
-    ``node ...`` and ``edge ...`` are single attributes, ``nodes`` and ``edges`` all in one, ``network`` the outputs of
-    networks with random weights, each in units of its own largest output.
+    ``node ...`` and ``edge ...`` are single attributes, ``nodes`` and ``edges`` all in one, ``pairs`` the features of
+    pairs, ``network ...`` the outputs of networks with random weights.
     """
     generator = np.random.default_rng([seed, 1])
-    found: dict[str, list[Tensor]] = {}
+    found: dict[str, Signatures] = {}
     each = COPIES + CHECKS
     step = max(1, _BATCH // each)
     networks: list[torch.nn.Module] = []
-    directions: dict[str, Tensor] = {}
     for begin in range(0, len(numbers), step):
-        stacks = [relabelled(matrix_of(dataset, number), each, generator) for number in numbers[begin : begin + step]]
-        copies = packed(stacks)
-        blocks = describe(method, transform, copies.batch(range(len(copies))))
-        if not networks:
-            networks = [build(method.network, blocks, seed + number, torch.float64) for number in range(WEIGHTS)]
-        for key, rows, ptr in _parts(blocks):
-            if key not in directions:
-                drawn = np.random.default_rng([seed, 2, rows.size(1)]).standard_normal((rows.size(1), DIRECTIONS))
-                directions[key] = torch.from_numpy(drawn)
-            found.setdefault(key, []).append(row_signature(rows, ptr, directions[key]))
-        with torch.no_grad():
-            outputs = [network(Inputs(blocks, torch.float64)) for network in networks]
-        found.setdefault("network", []).append(torch.stack(outputs, dim=1))
-    stacked = {key: torch.cat(values) for key, values in found.items()}
-    outputs = stacked["network"]
-    largest = outputs.abs().amax(dim=(0, 2), keepdim=True)
-    stacked["network"] = (outputs / torch.where(largest > 0, largest, 1.0)).flatten(1)
-    return {key: Signatures(value.reshape(len(numbers), each, -1)) for key, value in stacked.items()}
+        chosen = numbers[begin : begin + step]
+        copies = packed([relabelled(matrix_of(dataset, number), each, generator) for number in chosen])
+        description = describe(method, transform, copies.batch(range(len(copies))))
+        networks = networks or [
+            build(method.network, description, seed + number, torch.float64).eval() for number in range(WEIGHTS)
+        ]
+        values = {key: row_signature(rows, ptr, seed) for key, rows, ptr in _parts(description)}
+        inputs = Inputs(description, torch.float64)
+        for number, network in enumerate(networks):
+            values[f"network {number}"] = network(inputs)
+        for key, value in values.items():
+            found.setdefault(key, Signatures()).add(value.reshape(len(chosen), each, -1))
+    return found
 
 
-def _parts(blocks: Blocks) -> list[tuple[str, Tensor, Tensor]]:
-    parts = [(f"node {key}", rows, blocks.ptr) for key, rows in blocks.node.items()]
-    parts += [(f"edge {key}", rows, blocks.edge_ptr) for key, rows in blocks.edge.items()]
-    if len(blocks.node) > 1:
-        parts.append(("nodes", blocks.x, blocks.ptr))
-    if len(blocks.edge) > 1:
-        parts.append(("edges", torch.cat(list(blocks.edge.values()), dim=1), blocks.edge_ptr))
+def _parts(description: Description) -> list[tuple[str, Tensor, Tensor]]:
+    parts = [(f"node {key}", rows, description.ptr) for key, rows in description.node.items()]
+    if len(description.node) > 1:
+        parts.append(("nodes", description.x, description.ptr))
+    edge_ptr = columns_by_graph(description.edge_index, description.ptr)
+    parts += [(f"edge {key}", rows, edge_ptr) for key, rows in description.edge.items()]
+    if description.edge_attr is not None and len(description.edge) > 1:
+        parts.append(("edges", description.edge_attr, edge_ptr))
+    if description.pair is not None and description.pair_index is not None:
+        parts.append(("pairs", description.pair, columns_by_graph(description.pair_index, description.ptr)))
     return parts
 
 
@@ -142,8 +146,9 @@ class Verdict:
 
     @property
     def apart(self) -> Tensor:
-        """Which graphs are told apart, bool ``[G, G]``."""
-        return self.excess > 1
+        """Which graphs are told apart, bool ``[G, G]``; those that are told apart from copies of themselves are not."""
+        sound = self.copies <= 1
+        return (self.excess > 1) & sound[:, None] & sound
 
 
 def tell_apart(
@@ -152,15 +157,14 @@ def tell_apart(
     """Compares all pairs of graphs of one size and one number of edges, by ``features`` and through a ``network``."""
     with torch.no_grad():
         found = signatures(method, transform, dataset, numbers, seed)
-    count = len(numbers)
-    verdicts = {key: Verdict(torch.zeros(count, count), torch.zeros(count)) for key in ("features", "network")}
+    verdicts: dict[str, Verdict] = {}
     for key, signature in found.items():
-        verdict = verdicts["network" if key == "network" else "features"]
-        verdict.copies = torch.maximum(verdict.copies, signature.excess_of_copies().float())
-        step = max(1, _BLOCK // (count * signature.value.size(2)))
-        for begin in range(0, count, step):
-            rows = slice(begin, begin + step)
-            verdict.excess[rows] = torch.maximum(verdict.excess[rows], signature.excess(rows, slice(None)).float())
+        excess, copies = signature.excess(), signature.excess_of_copies()
+        part = "network" if key.startswith("network") else "features"
+        if part in verdicts:
+            excess = torch.maximum(excess, verdicts[part].excess)
+            copies = torch.maximum(copies, verdicts[part].copies)
+        verdicts[part] = Verdict(excess, copies)
     return verdicts
 
 

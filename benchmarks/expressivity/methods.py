@@ -13,15 +13,15 @@ import gnnkit
 class Method:
     """One way of telling graphs apart.
 
-    The attributes that an encoding writes are told by suffixes to its ``attr_name``; ``""`` is that attribute itself.
+    The attributes that an encoding writes are told by patterns, in which ``{}`` stands for its ``attr_name``.
 
     Attributes:
         name: How the tables call it.
         encoding: Name of a class in ``gnnkit.encodings``; None: nodes are all alike.
         settings: Arguments of that class.
-        node: Suffixes of the attributes that have a row for every node.
-        edge: Suffixes of the attributes that have a row for every edge.
-        pair: Suffixes of an index of pairs of nodes ``[2, P]`` and of their features ``[P, *]``. None: there are no
+        node: Patterns of the attributes that have a row for every node.
+        edge: Patterns of the attributes that have a row for every edge.
+        pair: Patterns of an index of pairs of nodes ``[2, P]`` and of their features ``[P, *]``. None: there are no
             pairs.
         network: Which network reads it; see :mod:`benchmarks.expressivity.networks`.
     """
@@ -52,31 +52,33 @@ class Method:
         }  # fmt: skip
 
 
-SPECTRUM = ("", "_eigenvalue", "_mask")
+ITSELF = ("{}",)
+SPECTRUM = ("{}", "{}_eigenvalue", "{}_mask")
+PAIRS = ("{}_index", "{}_value")
 
 METHODS = (
     Method("none"),
     Method("none, GPS", network="gps"),
-    Method("DegreeProfile", "DegreeProfile", node=("",)),
-    Method("RandomWalk", "RandomWalk", {"steps": 20}, node=("",)),
-    Method("RandomWalk, GPS", "RandomWalk", {"steps": 20}, node=("",), network="gps"),
-    Method("LaplacianEigenvectors", "LaplacianEigenvectors", {"k": 8}, node=("", "_eigenvalue")),
+    Method("DegreeProfile", "DegreeProfile", node=ITSELF),
+    Method("RandomWalk", "RandomWalk", {"steps": 20}, node=ITSELF),
+    Method("RandomWalk, GPS", "RandomWalk", {"steps": 20}, node=ITSELF, network="gps"),
+    Method("LaplacianEigenvectors", "LaplacianEigenvectors", {"k": 8}, node=SPECTRUM[:2]),
     Method("LaplacianEigenvectors, SignNet", "LaplacianEigenvectors", {"k": 8}, node=SPECTRUM, network="sign_net"),
     # All vectors of the largest graph of BREC: SPE needs whole eigenspaces.
     Method("LaplacianEigenvectors, SPE", "LaplacianEigenvectors", {"k": 197}, node=SPECTRUM, network="spe"),
-    Method("HeatKernel", "HeatKernel", {"times": (0.5, 1.0, 2.0, 4.0)}, node=("",)),
-    Method("CurvatureProfile", "CurvatureProfile", node=("",)),
-    Method("ResistanceEmbedding", "ResistanceEmbedding", {"k": 8}, node=("",)),
-    Method("EgoDegrees", "EgoDegrees", {"depth": 2}, node=("",)),
-    Method("EgoDegrees, edges", "EgoDegrees", {"depth": 1, "level": "edge"}, edge=("",)),
-    Method("HopDistances", "HopDistances", {"max_distance": 20}, pair=("_index", "_value")),
-    Method("RelativeRandomWalk", "RelativeRandomWalk", {"steps": 20}, node=("",), pair=("_index", "_value")),
+    Method("HeatKernel", "HeatKernel", {"times": (0.5, 1.0, 2.0, 4.0)}, node=ITSELF),
+    Method("CurvatureProfile", "CurvatureProfile", node=ITSELF),
+    Method("ResistanceEmbedding", "ResistanceEmbedding", {"k": 8}, node=ITSELF),
+    Method("EgoDegrees", "EgoDegrees", {"depth": 2}, node=ITSELF),
+    Method("EgoDegrees, edges", "EgoDegrees", {"depth": 1, "level": "edge", "max_degree": 20}, edge=("edge_{}",)),
+    Method("HopDistances", "HopDistances", {"max_distance": 20}, pair=PAIRS),
+    Method("RelativeRandomWalk", "RelativeRandomWalk", {"steps": 20}, node=ITSELF, pair=PAIRS),
     Method(
-        "RelativeRandomWalk, GRIT", "RelativeRandomWalk", {"steps": 20}, node=("",), pair=("_index", "_value"),
+        "RelativeRandomWalk, GRIT", "RelativeRandomWalk", {"steps": 20}, node=ITSELF, pair=PAIRS,
         network="grit",
     ),
-    Method("GraphRandomFeatures", "GraphRandomFeatures", node=("",)),
-    Method("RandomFeaturePropagation", "RandomFeaturePropagation", {"width": 8, "steps": 8}, node=("",)),
+    Method("GraphRandomFeatures", "GraphRandomFeatures", {"width": 16}, node=ITSELF),
+    Method("RandomFeaturePropagation", "RandomFeaturePropagation", {"width": 8, "steps": 8}, node=ITSELF),
 )  # fmt: skip
 """All methods. A further one is a further line here."""
 
@@ -88,8 +90,8 @@ class Description:
     Attributes:
         ptr: First node of each graph, and their number, ``[G + 1]``.
         edge_index: ``[2, E]``, in the order of the graphs.
-        node: Node attributes, float64 ``[N, *]``, by suffix; one that is the same for all nodes if there are none.
-        edge: Edge attributes, float64 ``[E, *]``, by suffix; may be empty.
+        node: Node attributes, float64 ``[N, *]``, by pattern; one that is the same for all nodes if there are none.
+        edge: Edge attributes, float64 ``[E, *]``, by pattern; may be empty.
         pair_index: Pairs of nodes, ``[2, P]``, in the order of the graphs; None without.
         pair: Their features, float64 ``[P, *]``; None without.
     """
@@ -123,11 +125,11 @@ def describe(method: Method, transform: Any, batch: Any) -> Description:
     ptr, edge_index = batch.ptr, batch.edge_index
     prefix = None if transform is None else transform.attr_name
     num_nodes = int(ptr[-1])
-    node = {suffix: encoded[f"{prefix}{suffix}"] for suffix in method.node} or {"none": torch.ones(num_nodes)}
-    edge = {suffix: encoded[f"{prefix}{suffix}"] for suffix in method.edge}
+    node = {pattern: encoded[pattern.format(prefix)] for pattern in method.node} or {"none": torch.ones(num_nodes)}
+    edge = {pattern: encoded[pattern.format(prefix)] for pattern in method.edge}
     pair_index = pair = None
     if method.pair is not None:
-        pair_index, values = (encoded[f"{prefix}{suffix}"] for suffix in method.pair)
+        pair_index, values = (encoded[pattern.format(prefix)] for pattern in method.pair)
         pair = _rows(method, {method.pair[1]: values}, pair_index.size(1))[method.pair[1]]
     return Description(
         ptr,
@@ -140,10 +142,10 @@ def describe(method: Method, transform: Any, batch: Any) -> Description:
 
 
 def _rows(method: Method, values: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
-    for suffix, value in values.items():
+    for pattern, value in values.items():
         if value.size(0) != rows:
-            raise ValueError(f"{method.name}: attribute {suffix!r} has {value.size(0)} rows, expected {rows}")
-    return {suffix: value.double().reshape(rows, -1) for suffix, value in values.items()}
+            raise ValueError(f"{method.name}: attribute {pattern!r} has {value.size(0)} rows, expected {rows}")
+    return {pattern: value.double().reshape(rows, -1) for pattern, value in values.items()}
 
 
 def columns_by_graph(index: Tensor, ptr: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from benchmarks.expressivity.methods import Description
+from benchmarks.expressivity.methods import SPECTRUM, Description
 from gnnkit import Graph, nn
 
 OUTPUTS = 16
@@ -98,10 +98,8 @@ class _Spectral(Isomorphism):
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Vectors of the graphs, ``[G, OUTPUTS]``."""
-        found = inputs.node
-        x = self.encoder(
-            found[""], found["_eigenvalue"], inputs.graph, ptr=inputs.ptr, mask=found["_mask"].bool()
-        )  # fmt: skip
+        vectors, eigenvalues, mask = (inputs.node[pattern] for pattern in SPECTRUM)
+        x = self.encoder(vectors, eigenvalues, inputs.graph, ptr=inputs.ptr, mask=mask.bool())
         return self.head(nn.pool(self.nodes(self.encode(x), inputs), ptr=inputs.ptr, reduce="sum"))
 
 

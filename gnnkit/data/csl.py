@@ -74,7 +74,8 @@ def _labels(path: Path, graphs: int) -> Tensor:
         # and nothing else.
         labels = torch.load(path, weights_only=True)
     except Exception as error:
-        raise DataError(f"{path} cannot be read as a tensor: {error}") from error
+        # What torch says suggests to load the file without protection.
+        raise DataError(f"{path} cannot be read as a tensor ({type(error).__name__})") from error
     if not isinstance(labels, Tensor) or labels.shape != (graphs,) or labels.dtype != torch.int64:
         raise DataError(f"{path} must hold one int64 label for each of {graphs} graphs")
     return labels

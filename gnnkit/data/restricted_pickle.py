@@ -78,7 +78,9 @@ class _Sparse:
     def entries(self, depth: int) -> SparseEntries:
         if self.state is None:
             raise pickle.UnpicklingError("a sparse matrix without content")
-        row, column, value = (_plain(self.state[key], depth + 1) for key in ("row", "col", "data"))
+        # SciPy 1.13 put both indices into one tuple.
+        coordinates = self.state["coords"] if "coords" in self.state else (self.state["row"], self.state["col"])
+        row, column, value = (_plain(part, depth + 1) for part in (*coordinates, self.state["data"]))
         rows, columns = self.state["_shape"]
         if not (isinstance(rows, int) and isinstance(columns, int) and rows >= 0 and columns >= 0):
             raise pickle.UnpicklingError(f"a sparse matrix of shape {self.state['_shape']!r:.40}")

@@ -49,6 +49,7 @@ def untrained_brec_row(method: Method, dataset: GraphDataset, seed: int) -> dict
     start = time.perf_counter()
     found: dict[str, list[int]] = {"features": [], "network": []}
     mistaken = dict.fromkeys(found, 0)
+    number = 0
     try:
         transform = method.transform()
         for number in range(len(dataset) // 2):
@@ -107,13 +108,19 @@ def brec_row(
         row |= {"failed": len(failures), "failure": failures[0]}
     if not outcomes:
         return row
-    told = [number for number, outcome in outcomes.items() if outcome["distinguished"]]
-    unreliable = [number for number, outcome in outcomes.items() if not outcome["reliable"]]
+    told = [number for number, outcome in outcomes.items() if outcome["test"]["distinguished"]]
+    unreliable = [number for number, outcome in outcomes.items() if not outcome["test"]["reliable"]]
     counted = sorted(set(told) - set(unreliable))
+    plain = [outcome["plain"] for outcome in outcomes.values()]
     row |= {
         "counted": len(counted),
         "distinguished": len(told),
         "unreliable": len(unreliable),
+        "plain": {
+            "counted": sum(test["distinguished"] and test["reliable"] for test in plain),
+            "distinguished": sum(test["distinguished"] for test in plain),
+            "unreliable": sum(not test["reliable"] for test in plain),
+        },
         "categories": by_category(counted),
         "tried_categories": by_category(list(outcomes)),
         "seconds": round(sum(outcome["seconds"] for outcome in outcomes.values()), 1),
@@ -155,7 +162,8 @@ def show(row: dict[str, Any]) -> None:
         counts = " ".join(f"{name} {count}" for name, count in row["categories"].items())
         print(
             f"{where} {row['counted']} of {row['pairs']} pairs ({row['distinguished']} distinguished, "
-            f"{row['unreliable']} unreliable): {counts}  {row['seconds']} s",
+            f"{row['unreliable']} unreliable, {row['plain']['counted']} by the pseudo-inverse): "
+            f"{counts}  {row['seconds']} s",
             flush=True,
         )
         return

@@ -7,6 +7,7 @@ more than the spread of these differences explains. The same test between copies
 nothing: otherwise the network's answer for the pair is not reliable.
 """
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -36,6 +37,7 @@ class Protocol:
         threshold: Of T^2. It is ``d (q - 1) / (q - d)`` times the 95 % quantile of the F distribution with ``d`` and
             ``q - d`` degrees of freedom, for ``q = 32`` copies and ``d = 16`` outputs.
         equal: The T^2 of the pair must differ from that of the single graph by more than this (and 1e-5 of it).
+        rounding: What counts as rounding, relative to the vectors; see :func:`hotelling`.
         seed: With the number of the pair it determines copies and weights.
     """
 
@@ -48,6 +50,7 @@ class Protocol:
     loss_threshold: float = 0.2
     threshold: float = 72.34
     equal: float = 1e-6
+    rounding: float = 1e-6
     seed: int = 2022
 
     def settings(self) -> dict[str, Any]:
@@ -56,40 +59,74 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one pair.
+class Answer:
+    """Both tests with one statistic.
 
     Attributes:
         pair_t2: T^2 between copies of the two graphs.
         single_t2: T^2 between copies of one of them.
         distinguished: ``pair_t2`` is above the threshold, and not the same as ``single_t2``.
         reliable: ``single_t2`` is below the threshold.
-        epochs: Epochs of training.
-        loss: Mean loss of the last.
-        seconds: Time of all of it.
     """
 
     pair_t2: float
     single_t2: float
     distinguished: bool
     reliable: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one pair.
+
+    Attributes:
+        test: With the spread of the copies and that of rounding.
+        plain: With the spread of the copies alone, and a pseudo-inverse.
+        epochs: Epochs of training.
+        loss: Mean loss of the last.
+        seconds: Time of all of it.
+    """
+
+    test: Answer
+    plain: Answer
     epochs: int
     loss: float
     seconds: float
 
 
-def hotelling(first: Tensor, second: Tensor) -> float:
-    """Paired T^2 as the published program computes it: ``mean(D)^T pinv(cov(D)) mean(D)`` for differences ``D``.
+def hotelling(first: Tensor, second: Tensor, rounding: float | None) -> float:
+    """Paired T^2 as the published program computes it: ``mean(D)^T inverse(cov(D)) mean(D)`` for differences ``D``.
 
-    That leaves the factor ``q`` out which the test statistic has.
+    That leaves the factor ``q`` out which the test statistic has. The program takes a pseudo-inverse, which ignores
+    directions without spread. So where all copies of each graph give the very same vectors, as happens on graphs that
+    look the same from every node, T^2 would be zero however much the graphs differ; a comment in the program asks to
+    add a multiple of the identity then. With ``rounding`` that is done, by the square of this part of the root mean
+    square of the vectors: results that agree up to float32 rounding stay the same, and others differ.
 
     Args:
         first: Vectors of ``q`` copies, ``[q, d]``.
         second: Vectors of ``q`` copies, ``[q, d]``.
+        rounding: As above. None: the pseudo-inverse in the precision of the vectors.
     """
-    difference = first - second
+    if rounding is None:
+        difference = first - second
+        mean = difference.mean(dim=0)
+        return float(mean @ torch.linalg.pinv(torch.cov(difference.T)) @ mean)
+    both = torch.stack([first, second]).double()
+    size = float(both.square().mean().sqrt())
+    if size == 0:
+        return 0.0
+    difference = (both[0] - both[1]) / size
     mean = difference.mean(dim=0)
-    return float(mean @ torch.linalg.pinv(torch.cov(difference.T)) @ mean)
+    spread = torch.cov(difference.T) + rounding**2 * torch.eye(mean.numel(), dtype=torch.float64)
+    return float(mean @ torch.linalg.solve(spread, mean))
+
+
+def tested(pair: Tensor, single: Tensor, rounding: float | None, protocol: Protocol) -> Answer:
+    """The tests on vectors of copies, those that are compared by turns, ``[2 q, d]`` each."""
+    pair_t2, single_t2 = (hotelling(outputs[0::2], outputs[1::2], rounding) for outputs in (pair, single))
+    same = math.isclose(pair_t2, single_t2, rel_tol=1e-5, abs_tol=protocol.equal)
+    return Answer(pair_t2, single_t2, pair_t2 > protocol.threshold and not same, single_t2 < protocol.threshold)
 
 
 def stacks(first: Matrix, second: Matrix, protocol: Protocol, number: int) -> list[Matrix]:
@@ -133,16 +170,10 @@ def compare(method: Method, transform: Any, first: Matrix, second: Matrix, numbe
     epochs, loss = _train(network, inputs[:half], protocol)
     network.eval()
     with torch.no_grad():
-        pair_t2, single_t2 = (
-            hotelling(outputs[0::2], outputs[1::2])
-            for outputs in (torch.cat([network(part) for part in parts]) for parts in (inputs[:half], inputs[half:]))
-        )
-    same = bool(torch.isclose(torch.tensor(pair_t2), torch.tensor(single_t2), atol=protocol.equal))
+        pair, single = (torch.cat([network(part) for part in parts]) for parts in (inputs[:half], inputs[half:]))
     return Outcome(
-        pair_t2=pair_t2,
-        single_t2=single_t2,
-        distinguished=pair_t2 > protocol.threshold and not same,
-        reliable=single_t2 < protocol.threshold,
+        test=tested(pair, single, protocol.rounding, protocol),
+        plain=tested(pair, single, None, protocol),
         epochs=epochs,
         loss=loss,
         seconds=round(time.perf_counter() - start, 3),

@@ -80,18 +80,21 @@ def brec_section(content: Content, measured_on: str) -> Iterator[str]:
         f"{protocol['weight_decay']:g}, {protocol['batch']} graphs in a step, {protocol['epochs']} epochs or until the "
         f"loss is below {protocol['loss_threshold']:g}); then T^2 between the copies must exceed "
         f"{protocol['threshold']:g}. T^2 is computed as the authors' program does it, without the factor "
-        f"{protocol['copies']} of the test statistic. Where T^2 between copies of one graph exceeds the bound too, the "
-        "pair is unreliable and does not count. The features of every copy are computed from that copy; random ones "
+        f"{protocol['copies']} of the test statistic, and with a spread of {protocol['rounding']:g} of the size of the "
+        "outputs for rounding, since it is not defined where all copies of a graph give the same outputs; the program "
+        "takes a pseudo-inverse, which gives 0 then, and that count has a column of its own. Where T^2 between copies "
+        "of one graph exceeds the bound too, the pair is unreliable and does not count. The features of every copy are "
+        "computed from that copy; random ones "
         f"are drawn once for each. Seed {protocol['seed']}."
     )
     yield ""
-    yield from _category_head(" | unreliable | time, s")
+    yield from _category_head(" | by the pseudo-inverse | unreliable | time, s")
     for row in content["rows"]:
         name = _title(content["rows"], row["method"])
         if "failure" in row:
             name += f" (**failed** on {row['failed']} of {row['tried']} pairs: {cell(row['failure'])})"
         if "counted" not in row:
-            yield f"| {name} |{' |' * (len(CATEGORIES) + 3)}"
+            yield f"| {name} |{' |' * (len(CATEGORIES) + 4)}"
             continue
         parts = []
         for category in CATEGORIES:
@@ -99,7 +102,8 @@ def brec_section(content: Content, measured_on: str) -> Iterator[str]:
             partly = "" if tried == category.pairs else f" of {tried}"
             parts.append(f"{row['categories'][category.name]}{partly}")
         whole = f"{row['counted']}" + ("" if row["pairs"] == 400 else f" of {row['pairs']}")
-        yield f"| {name} | {' | '.join(parts)} | {whole} | {row['unreliable']} | {row['seconds']:,.0f} |"
+        more = f"{row['plain']['counted']} | {row['unreliable']} | {row['seconds']:,.0f}"
+        yield f"| {name} | {' | '.join(parts)} | {whole} | {more} |"
 
 
 def _category_head(more: str = "") -> Iterator[str]:

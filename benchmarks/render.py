@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.expressivity.page import brec_section, untrained_section
 from benchmarks.measure import RESULTS, write_text
 from benchmarks.ops.entry import OURS
 from benchmarks.ops.record import SIZES
@@ -37,6 +38,10 @@ def lines_of(name: str, content: Content) -> Iterator[str]:
         return speed_section(content, measured_on(content["environment"]))
     if kind == "rewiring-real":
         return real_section(content, measured_on(content["environment"]))
+    if kind == "expressivity-untrained":
+        return untrained_section(content, measured_on(content["environment"]))
+    if kind == "expressivity-brec":
+        return brec_section(content, measured_on(content["environment"]))
     return section(content)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gnnkit.data import folds, ogb_molecules, peptides, storage
+from gnnkit.data import brec, csl, folds, graph6, ogb_molecules, peptides, storage
 from gnnkit.data.checks import check_statistics
 from gnnkit.data.columns import DatasetInfo
 from gnnkit.data.dataset_card import Card, card, nearest
@@ -26,11 +26,20 @@ _GENERATORS: dict[str, Callable[..., GraphDataset]] = {
     "ring-transfer": ring_transfer,
     "tree-neighbors-match": tree_neighbors_match,
 }
-_FOLDED: dict[str, Callable[..., GraphDataset]] = {"tu": read_tu, "tu-gin": read_tu_gin}
+_FIXED: dict[str, Callable[..., GraphDataset]] = {
+    "ogb-molecules": ogb_molecules.read_ogb_molecules,
+    "graph6": graph6.read_graph6,
+    "brec": brec.read_brec,
+}
+_FOLDED: dict[str, Callable[..., GraphDataset]] = {"tu": read_tu, "tu-gin": read_tu_gin, "csl": csl.read_csl}
 _ROLES: dict[str, tuple[str, ...]] = {
     "peptides": peptides.ROLES,
     "ogb-molecules": ogb_molecules.ROLES,
-    **dict.fromkeys(_FOLDED, ("archive",)),
+    "graph6": graph6.ROLES,
+    "brec": brec.ROLES,
+    "tu": ("archive",),
+    "tu-gin": ("archive",),
+    "csl": csl.ROLES,
 }
 
 
@@ -184,7 +193,7 @@ def process(
     elif found.source in _FOLDED:
         dataset = _FOLDED[found.source](paths, info, complete)
     else:
-        dataset = ogb_molecules.read_ogb_molecules(paths, info)
+        dataset = _FIXED[found.source](paths, info)
     # The sizes of the splits are those of the options on the card.
     unknown = set() if complete == found.options else {"split"}
     check_statistics(dataset, {key: value for key, value in found.statistics.items() if key not in unknown})

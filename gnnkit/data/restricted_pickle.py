@@ -2,7 +2,8 @@
 
 Only containers and NumPy arrays are read, and NumPy's own unpickling is not trusted either: the state of a pickled
 dtype can set its internal flags, and with them make NumPy follow any eight bytes as a pointer. So arrays are built
-here, from a dtype that is built from its name alone.
+here, from a dtype that is built from its name alone. SciPy's sparse matrices in coordinates are not built at all: what
+a pickle states of one is checked, and given as :class:`SparseEntries`.
 """
 
 import io
@@ -12,7 +13,7 @@ import struct
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,6 +51,47 @@ class _Array:
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, content = state
         self.value = _array(content, dtype, shape, "F" if fortran else "C")
+
+
+class SparseEntries(NamedTuple):
+    """What a pickled ``scipy.sparse.coo_matrix`` holds."""
+
+    row: np.ndarray
+    """Row of each entry, int64 ``[E]``, in ``[0, shape[0])``."""
+    column: np.ndarray
+    """Column of each entry, int64 ``[E]``, in ``[0, shape[1])``."""
+    value: np.ndarray
+    """Value of each entry, numeric ``[E]``."""
+    shape: tuple[int, int]
+
+
+class _Sparse:
+    """A sparse matrix of a pickle, until its state is known; nothing of SciPy takes part."""
+
+    state: dict[str, Any] | None = None
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, dict):
+            raise pickle.UnpicklingError("a sparse matrix without attributes")
+        self.state = state
+
+    def entries(self, depth: int) -> SparseEntries:
+        if self.state is None:
+            raise pickle.UnpicklingError("a sparse matrix without content")
+        # SciPy 1.13 put both indices into one tuple.
+        coordinates = self.state["coords"] if "coords" in self.state else (self.state["row"], self.state["col"])
+        row, column, value = (_plain(part, depth + 1) for part in (*coordinates, self.state["data"]))
+        rows, columns = self.state["_shape"]
+        if not (isinstance(rows, int) and isinstance(columns, int) and rows >= 0 and columns >= 0):
+            raise pickle.UnpicklingError(f"a sparse matrix of shape {self.state['_shape']!r:.40}")
+        for part, kinds in ((row, "iu"), (column, "iu"), (value, "biufc")):
+            if not isinstance(part, np.ndarray) or part.dtype.kind not in kinds or part.shape != (len(value),):
+                raise pickle.UnpicklingError("a sparse matrix whose entries do not fit together")
+        row, column = row.astype(np.int64), column.astype(np.int64)
+        for part, size in ((row, rows), (column, columns)):
+            if part.size and not 0 <= part.min() <= part.max() < size:
+                raise pickle.UnpicklingError("a sparse matrix with an entry outside of its shape")
+        return SparseEntries(row, column, value, (rows, columns))
 
 
 def _array(content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
@@ -98,6 +140,9 @@ def _allowed() -> dict[tuple[str, str], Any]:
         ("numpy", "dtype"): _Dtype,
         ("collections", "OrderedDict"): OrderedDict,
         ("_codecs", "encode"): _encode_latin1,
+        # SciPy 1.8 renamed the module.
+        ("scipy.sparse.coo", "coo_matrix"): _Sparse,
+        ("scipy.sparse._coo", "coo_matrix"): _Sparse,
     }
     # NumPy 2 renamed the private package that holds these.
     for package in ("numpy.core", "numpy._core"):
@@ -144,6 +189,8 @@ def _plain(value: Any, depth: int = 0) -> Any:
             for position, item in np.ndenumerate(value):
                 value[position] = _plain(item, depth + 1)
         return value
+    if isinstance(value, _Sparse):
+        return value.entries(depth)
     if isinstance(value, _Dtype):
         return value.numpy
     if isinstance(value, dict):
@@ -156,14 +203,14 @@ def _plain(value: Any, depth: int = 0) -> Any:
 
 
 def load_pickle(path: str | Path, *, encoding: str = "ASCII") -> Any:
-    """Reads a pickle that holds only NumPy arrays (no structured ones) and plain containers.
+    """Reads a pickle that holds only NumPy arrays (no structured ones), sparse matrices and plain containers.
 
     Args:
         path: File to read.
         encoding: How to decode strings of Python 2 pickles; ``"latin1"`` for those with NumPy arrays in them.
 
     Returns:
-        The object.
+        The object; :class:`SparseEntries` stand for ``scipy.sparse.coo_matrix``.
 
     Raises:
         DataError: If the file cannot be read, is truncated or damaged, or names any global that is not in

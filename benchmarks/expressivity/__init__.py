@@ -1,0 +1,1 @@
+"""What encodings and models can tell apart: strongly regular graphs, CSL and BREC."""

@@ -3,25 +3,22 @@
 from gnnkit.encodings.curvature_profile import CurvatureProfile
 from gnnkit.encodings.degree_profile import DegreeProfile
 from gnnkit.encodings.ego_degrees import EgoDegrees
-from gnnkit.encodings.hop_distances import HopDistances
 from gnnkit.encodings.graph_random_features import GraphRandomFeatures, SparseGraphRandomFeatures
+from gnnkit.encodings.hop_distances import HopDistances
 from gnnkit.encodings.laplacian import LaplacianEigenvectors
 from gnnkit.encodings.random_feature_propagation import RandomFeaturePropagation
 from gnnkit.encodings.random_walk import RandomWalk
 from gnnkit.encodings.relative_random_walk import RelativeRandomWalk
 
-__all__ = ["LaplacianEigenvectors", "RandomWalk", "RelativeRandomWalk"]
 __all__ = [
     "CurvatureProfile",
     "DegreeProfile",
     "EgoDegrees",
-    "HopDistances",
-    "LaplacianEigenvectors",
-    "RandomWalk",
-__all__ = [
     "GraphRandomFeatures",
+    "HopDistances",
     "LaplacianEigenvectors",
     "RandomFeaturePropagation",
     "RandomWalk",
+    "RelativeRandomWalk",
     "SparseGraphRandomFeatures",
 ]

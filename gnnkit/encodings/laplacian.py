@@ -125,7 +125,9 @@ def _columns(found: list[Eigenpairs], owner: np.ndarray, num_graphs: int) -> lis
     value = np.concatenate([pairs.values.ravel() for pairs in found])
     first = np.concatenate([np.repeat(pairs.part.nodes[:, 0], pairs.values.shape[1]) for pairs in found])
     scale_of = np.zeros(num_graphs)
-    np.maximum.at(scale_of, owner[first], np.concatenate([np.repeat(pairs.scale, pairs.values.shape[1]) for pairs in found]))
+    np.maximum.at(
+        scale_of, owner[first], np.concatenate([np.repeat(pairs.scale, pairs.values.shape[1]) for pairs in found])
+    )
     graph = owner[first]
     # Equal eigenvalues of two components differ in their last bits, which must not decide on the order.
     order = np.lexsort((value, graph))

@@ -1,5 +1,6 @@
 """Layers and models: ``x`` and a :class:`gnnkit.Graph` in, ``x`` out."""
 
+from gnnkit.nn.attended_pairs import attended_pairs, complete_graphs
 from gnnkit.nn.candidates import longest_path_candidates
 from gnnkit.nn.config import EncodingConfig, ModelConfig
 from gnnkit.nn.conv import (
@@ -29,9 +30,8 @@ from gnnkit.nn.hops import EdgePart, hop_graphs, hops_of_pairs, split_edges
 from gnnkit.nn.masked_norm import MaskedBatchNorm
 from gnnkit.nn.message_passing import MessagePassing
 from gnnkit.nn.model import GraphModel
-from gnnkit.nn.norm import GraphNorm, LayerNorm, PairNorm
 from gnnkit.nn.node_pairs import NodePairs
-from gnnkit.nn.attended_pairs import attended_pairs, complete_graphs
+from gnnkit.nn.norm import GraphNorm, LayerNorm, PairNorm
 from gnnkit.nn.pool import pool, root_pool
 from gnnkit.nn.prmpnn import PRMPNN
 from gnnkit.nn.sign_net import SignNet
@@ -54,7 +54,12 @@ __all__ = [
     "GCNConv",
     "GINConv",
     "GINEConv",
+    "GPSLayer",
+    "GRIT",
+    "GRITLayer",
     "GatedGCNConv",
+    "GlobalAttention",
+    "GraphBlocks",
     "GraphModel",
     "GraphNorm",
     "LaserConv",
@@ -72,6 +77,8 @@ __all__ = [
     "SPE",
     "SignNet",
     "TransformerConv",
+    "attended_pairs",
+    "complete_graphs",
     "epilogue",
     "hop_graphs",
     "hops_of_pairs",
@@ -83,11 +90,4 @@ __all__ = [
     "sample_subset",
     "split_edges",
     "subset_marginals",
-    "GlobalAttention",
-    "GraphBlocks",
-    "GPSLayer",
-    "GRIT",
-    "GRITLayer",
-    "attended_pairs",
-    "complete_graphs",
 ]

@@ -12,8 +12,8 @@ from gnnkit import ops
 from gnnkit.errors import ConfigError, ShapeError
 from gnnkit.graph import Graph
 from gnnkit.nn._blocks import check_dropout
-from gnnkit.nn.conv._attention import weights
 from gnnkit.nn.attended_pairs import complete_graphs
+from gnnkit.nn.conv._attention import weights
 from gnnkit.ops._checks import check_count, check_segments
 
 _DENSE_SIZE = 64

@@ -8,9 +8,9 @@ from torch import Tensor
 from gnnkit.errors import ConfigError, DataError, ShapeError
 from gnnkit.graph import Graph
 from gnnkit.nn._inputs import check_rows
+from gnnkit.nn.attended_pairs import attended_pairs
 from gnnkit.nn.encoders import LinearEncoder
 from gnnkit.nn.grit import GRITLayer
-from gnnkit.nn.attended_pairs import attended_pairs
 from gnnkit.nn.pool import REDUCTIONS, graph_boundaries, pool
 from gnnkit.ops._checks import check_count
 

@@ -13,8 +13,8 @@ from gnnkit.ops import (  # noqa: F401 (they only register operators)
     laplacian,
     ollivier,
     ollivier_weighted,
-    random_walk,
     orthonormal_columns,
+    random_walk,
     sdrf,
     supporting_edges,
 )

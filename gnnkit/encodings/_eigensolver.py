@@ -195,9 +195,7 @@ class _InverseFilter:
         # vector.
         self.kept = np.arange(len(null)) != int(null.argmax())
         inner = scipy.sparse.csc_array(matrix[self.kept][:, self.kept])
-        self.factors = splu(
-            inner, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
-        )
+        self.factors = splu(inner, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
 
     def __call__(self, block: np.ndarray, values: np.ndarray, residual: np.ndarray) -> np.ndarray:
         edge = 1 / values[-1]

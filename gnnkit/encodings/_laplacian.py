@@ -69,13 +69,13 @@ class UndirectedGraph:
         size, source, target, weight = weighted_edges(data, weight_attr, transform=transform)
         kept = (source != target) & (weight > 0)
         source, target, weight = source[kept].astype(np.int64), target[kept].astype(np.int64), weight[kept]
-        keys, edge = np.unique(np.minimum(source, target) * size + np.maximum(source, target), return_inverse=True)
+        up = source < target
+        keys, edge = np.unique(np.where(up, source * size + target, target * size + source), return_inverse=True)
+        low, high = np.divmod(keys, max(size, 1))
         with np.errstate(over="ignore"):
-            total = np.bincount(edge, weight, len(keys))
-            upwards = np.bincount(edge, np.where(source < target, weight, 0.0), len(keys))
-            downwards = np.bincount(edge, np.where(source < target, 0.0, weight), len(keys))
-            low, high = np.divmod(keys, max(size, 1))
-            degree = (np.bincount(low, total, size) + np.bincount(high, total, size)) / 2
+            upwards, downwards = np.bincount(2 * edge + up, weight, 2 * len(keys)).reshape(-1, 2).T[::-1]
+            total = (upwards + downwards) / 2
+            degree = np.bincount(low, total, size) + np.bincount(high, total, size)
         if not np.isfinite(degree).all():
             raise DataError(f"{transform}: the weights add up to more than float64 can hold; scale them down")
         bad = np.flatnonzero(np.abs(upwards - downwards) > _ASYMMETRY * np.maximum(upwards, downwards))
@@ -85,7 +85,7 @@ class UndirectedGraph:
                 f"{transform} needs an undirected graph, but the edges {i} -> {j} weigh {upwards[bad[0]]} and the "
                 f"edges {j} -> {i} weigh {downwards[bad[0]]}; apply torch_geometric.transforms.ToUndirected() first"
             )
-        return cls(low, high, total / 2, degree, _components(low, high, size))
+        return cls(low, high, total, degree, _components(low, high, size))
 
     @property
     def num_nodes(self) -> int:
@@ -100,7 +100,7 @@ def _components(low: np.ndarray, high: np.ndarray, size: int) -> np.ndarray:
         # Of two neighbouring trees, the root of the higher number is hung below the other one's.
         np.minimum.at(label, high, low)
         above = label[label]
-        while not np.array_equal(above, label):
+        while (above != label).any():
             label, above = above, above[above]
         ends = label[low], label[high]
         apart = ends[0] != ends[1]

@@ -122,18 +122,20 @@ def _of_random_walk(pairs: Eigenpairs) -> np.ndarray:
 def _columns(found: list[Eigenpairs], owner: np.ndarray, num_graphs: int) -> list[np.ndarray]:
     """The rank of every eigenpair within its graph, per entry of ``found`` ``[components, count]``."""
     shapes = [pairs.values.shape for pairs in found]
+    graph = np.concatenate([owner[pairs.part.nodes[:, 0]] for pairs in found])
+    if np.bincount(graph).max() == 1:
+        return [np.broadcast_to(np.arange(shape[1]), shape) for shape in shapes]
     value = np.concatenate([pairs.values.ravel() for pairs in found])
     first = np.concatenate([np.repeat(pairs.part.nodes[:, 0], pairs.values.shape[1]) for pairs in found])
-    scale_of = np.zeros(num_graphs)
-    np.maximum.at(
-        scale_of, owner[first], np.concatenate([np.repeat(pairs.scale, pairs.values.shape[1]) for pairs in found])
-    )
     graph = owner[first]
+    scale = np.concatenate([np.repeat(pairs.scale, pairs.values.shape[1]) for pairs in found])
+    largest = np.zeros(num_graphs)
+    np.maximum.at(largest, graph, scale)
     # Equal eigenvalues of two components differ in their last bits, which must not decide on the order.
     order = np.lexsort((value, graph))
     opens = np.ones(len(order), dtype=bool)
     low, high = order[:-1], order[1:]
-    opens[1:] = (graph[low] != graph[high]) | ~same_eigenvalue(value[low], value[high], scale_of[graph[high]])
+    opens[1:] = (graph[low] != graph[high]) | ~same_eigenvalue(value[low], value[high], largest[graph[high]])
     cluster = np.empty(len(order), dtype=np.int64)
     cluster[order] = np.cumsum(opens)
     order = np.lexsort((first, cluster))

@@ -28,7 +28,7 @@ class LocalEncoding(Encoding):
         graphs: Any = data
         union = Data(edge_index=graphs.edge_index, num_nodes=graphs.num_nodes)
         found = super().forward(union).to_dict()
-        out = data.__copy__()
+        out = graphs.__copy__()
         for name in found.keys() - union.to_dict().keys():
             if name.startswith("edge_"):
                 put_edge_attribute(out, name, found[name])

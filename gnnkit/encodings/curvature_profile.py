@@ -113,8 +113,8 @@ class CurvatureProfile(Encoding):
         graph = SimpleGraph.from_edge_index(edge_index, size)
         if self.curvature == _BOUNDS:
             lower, upper = geometry.jost_liu_bounds(edge_index, size)
-            ends = [_at_nodes(graph, value) for value in (lower, upper)]
-            columns = [ops.segment_reduce(*ends[0][::-1], "min"), ops.segment_reduce(*ends[1][::-1], "max")]
+            (ptr, lower), (_, upper) = _at_nodes(graph, lower), _at_nodes(graph, upper)
+            columns = [ops.segment_reduce(lower, ptr, "min"), ops.segment_reduce(upper, ptr, "max")]
         else:
             ptr, value = _at_nodes(graph, self._values(data, edge_index, size))
             columns = _extremes(ptr, value) if self.statistics == "extremes" else _profile(ptr, value)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -121,6 +122,14 @@ def test_edges_tell_the_shrikhande_graph_from_the_rooks_graph_and_nodes_do_not(d
         one, other = rows_of(shrikhande(), encoding), rows_of(rook(), encoding)
         assert one[0] == other[0]
         assert (one[1] != other[1]) == (depth == 1), "two hops reach all of these graphs"
+
+
+@pytest.mark.data
+def test_edges_tell_all_strongly_regular_graphs_of_25_nodes_apart(raw_data: Path):
+    found: Any = nx.read_graph6(raw_data / "strongly-regular" / "sr251256.g6")
+    rows = [rows_of(graph, EgoDegrees(1, level="both")) for graph in found]
+    assert len({str(nodes) for nodes, _ in rows}) == 1
+    assert len({str(edges) for _, edges in rows}) == len(found) == 15
 
 
 def test_edges_of_the_rooks_graph_are_those_of_a_clique():

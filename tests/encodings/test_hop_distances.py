@@ -105,7 +105,7 @@ def test_repeats_bit_by_bit():
     check_repeats(HopDistances(3), random_directed(500, 1500))
 
 
-def test_a_batch_without_graphs_is_left_as_it_is():
+def test_a_batch_of_nothing_but_an_empty_graph_has_no_pairs():
     batch: Any = Batch.from_data_list([data_of(nx.empty_graph(0))])
     out = HopDistances(2)(batch)
     assert out.hop_distance_index.shape == (2, 0)
@@ -116,12 +116,13 @@ def test_prints_and_names_bad_input():
     assert (
         repr(HopDistances(3)) == "HopDistances(max_distance=3, pairs=True, self_pairs=False, attr_name='hop_distance')"
     )
-    for most in (0, 1.5, True, 2**21):
+    wrong: Any
+    for wrong in (0, 1.5, True, 2**21):
         with pytest.raises(ConfigError, match="max_distance must be"):
-            HopDistances(most)
-    for name in ("pairs", "self_pairs"):
-        with pytest.raises(ConfigError, match=f"{name} must be True or False, got 1"):
-            HopDistances(2, **{name: 1})
+            HopDistances(wrong)
+    for wrong in ({"pairs": 1}, {"self_pairs": 1}):
+        with pytest.raises(ConfigError, match="pairs must be True or False, got 1"):
+            HopDistances(2, **wrong)
     with pytest.raises(DataError, match="edge_index, which is missing"):
         HopDistances(2)(Data(x=torch.ones(2, 1)))
     with pytest.raises(DataError, match="number of nodes"):

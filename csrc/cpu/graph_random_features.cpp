@@ -2,32 +2,52 @@
 // result depends neither on the threads nor on the other nodes.
 #include "cpu/column_order.h"
 #include "cpu/counter_random.h"
+#include "cpu/prefetch.h"
 #include "cpu/sparse.h"
 
 namespace gnnkit {
 
 namespace {
 
+constexpr int64_t kSideBySide = 256;
 constexpr int64_t kWords = int64_t{1} << 32;  // a counter holds nodes, walks and steps in 32 bits each
+
+// What a step reads of an entry, side by side.
+struct Entry {
+  double cumulative;  // probabilities in the row up to and including this one
+  double factor;
+  int64_t col;
+};
 
 struct Walks {
   const int64_t* rowptr;
-  const int64_t* col;
-  const double* factor;
-  const double* cumulative;
+  const Entry* entry;
   const int64_t* key;
   const int64_t* node;
   const double* modulation;
-  int64_t rows;
   int64_t last_step;
   double halting;
   int64_t num_walks;
   uint32_t ensemble;
 };
 
+struct Place {
+  double sum;
+  int64_t row = -1;  // to which the sum belongs
+};
+
+struct Walker {
+  int64_t at;
+  int64_t first;  // entry of the row of `at`
+  int64_t end;
+  double load;
+  double chance;
+  uint32_t number;
+};
+
 struct WalkScratch {
-  std::vector<double> sum;
-  std::vector<bool> met;
+  std::vector<Place> place;
+  std::vector<Walker> walkers;
   ColumnOrder order;
 };
 
@@ -37,62 +57,78 @@ struct FoundRows {
   std::vector<double> value;
 };
 
-// Sums in each row up to and including each entry.
-std::vector<double> cumulative_in_rows(const int64_t* rowptr, int64_t rows, const double* value, int64_t entries) {
-  std::vector<double> sum(static_cast<size_t>(entries));
+std::vector<Entry> entries_of(const int64_t* rowptr, int64_t rows, const int64_t* col, const double* factor,
+                              const double* probability, int64_t entries) {
+  std::vector<Entry> out(static_cast<size_t>(entries));
   parallel_over_rows(rowptr, rows, 1, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       double total = 0;
-      for (int64_t p = rowptr[row]; p < rowptr[row + 1]; ++p) sum[p] = total += value[p];
+      for (int64_t p = rowptr[row]; p < rowptr[row + 1]; ++p) out[p] = {total += probability[p], factor[p], col[p]};
     }
   });
-  return sum;
+  return out;
 }
 
-// The first entry of the row whose cumulative probability exceeds `chance`, or the last one.
-int64_t choose(const Walks& walks, int64_t row, double chance) {
-  int64_t low = walks.rowptr[row];
-  int64_t high = walks.rowptr[row + 1] - 1;
+// The first entry of [first, end) whose cumulative probability exceeds `chance`, or the last one.
+const Entry& choose(const Entry* entry, int64_t first, int64_t end, double chance) {
+  int64_t low = first;
+  int64_t high = end - 1;
   while (low < high) {
     const int64_t middle = low + (high - low) / 2;
-    if (walks.cumulative[middle] <= chance) {
+    if (entry[middle].cumulative <= chance) {
       low = middle + 1;
     } else {
       high = middle;
     }
   }
-  return low;
+  return entry[low];
 }
 
-void walk(const Walks& walks, WalkScratch& scratch, int64_t row, int64_t number) {
+// The walks [begin, end) of one node go side by side: what one waits for in memory, the others do not.
+void walk(const Walks& walks, WalkScratch& scratch, int64_t row, int64_t begin, int64_t end) {
   const uint64_t key = static_cast<uint64_t>(walks.key[row]);
   const uint32_t node = static_cast<uint32_t>(walks.node[row]);
-  int64_t at = row;
-  double load = 1;
-  for (int64_t step = 0;; ++step) {
-    if (!scratch.met[at]) {
-      scratch.met[at] = true;
-      scratch.sum[at] = 0;
-      scratch.order.add(at);
+  std::vector<Walker>& walkers = scratch.walkers;
+  walkers.clear();
+  for (int64_t number = begin; number < end; ++number)
+    walkers.push_back({row, 0, 0, 1, 0, static_cast<uint32_t>(number)});
+  for (int64_t step = 0; !walkers.empty(); ++step) {
+    size_t kept = 0;
+    for (Walker& walker : walkers) {
+      Place& place = scratch.place[walker.at];
+      if (place.row != row) {
+        place = {0, row};
+        scratch.order.add(walker.at);
+      }
+      place.sum += walker.load * walks.modulation[step];
+      walker.first = walks.rowptr[walker.at];
+      walker.end = walks.rowptr[walker.at + 1];
+      if (step == walks.last_step || walker.first == walker.end) continue;
+      prefetch(walks.entry + walker.first);
+      const std::array<uint32_t, 4> word =
+          philox_block(key, {static_cast<uint32_t>(step), walker.number, node, walks.ensemble});
+      if (unit_interval(word[2], word[3]) < walks.halting) continue;
+      walker.chance = unit_interval(word[0], word[1]);
+      walkers[kept++] = walker;
     }
-    scratch.sum[at] += load * walks.modulation[step];
-    if (step == walks.last_step || walks.rowptr[at] == walks.rowptr[at + 1]) return;
-    const std::array<uint32_t, 4> word =
-        philox_block(key, {static_cast<uint32_t>(step), static_cast<uint32_t>(number), node, walks.ensemble});
-    if (unit_interval(word[2], word[3]) < walks.halting) return;
-    const int64_t entry = choose(walks, at, unit_interval(word[0], word[1]));
-    load *= walks.factor[entry];
-    at = walks.col[entry];
+    walkers.resize(kept);
+    for (Walker& walker : walkers) {
+      const Entry& entry = choose(walks.entry, walker.first, walker.end, walker.chance);
+      walker.load *= entry.factor;
+      walker.at = entry.col;
+      prefetch(walks.rowptr + walker.at);
+      prefetch(scratch.place.data() + walker.at);
+    }
   }
 }
 
 int64_t walk_from(const Walks& walks, WalkScratch& scratch, int64_t row, FoundRows& out) {
-  for (int64_t number = 0; number < walks.num_walks; ++number) walk(walks, scratch, row, number);
+  for (int64_t begin = 0; begin < walks.num_walks; begin += kSideBySide)
+    walk(walks, scratch, row, begin, std::min(walks.num_walks, begin + kSideBySide));
   const size_t before = out.col.size();
   scratch.order.drain([&](int64_t node) {
     out.col.push_back(node);
-    out.value.push_back(scratch.sum[node] / static_cast<double>(walks.num_walks));
-    scratch.met[node] = false;
+    out.value.push_back(scratch.place[node].sum / static_cast<double>(walks.num_walks));
   });
   return static_cast<int64_t>(out.col.size() - before);
 }
@@ -124,16 +160,13 @@ std::tuple<Tensor, Tensor, Tensor> graph_random_features(const Tensor& rowptr_in
   check_boundaries(read<int64_t>(rowptr), rows, entries);
   check_range(read<int64_t>(col), entries, rows);
   check_range(read<int64_t>(node), rows, kWords);
-  const std::vector<double> cumulative =
-      cumulative_in_rows(read<int64_t>(rowptr), rows, read<double>(probability), entries);
+  const std::vector<Entry> entry = entries_of(read<int64_t>(rowptr), rows, read<int64_t>(col), read<double>(factor),
+                                              read<double>(probability), entries);
   const Walks walks{read<int64_t>(rowptr),
-                    read<int64_t>(col),
-                    read<double>(factor),
-                    cumulative.data(),
+                    entry.data(),
                     read<int64_t>(key),
                     read<int64_t>(node),
                     read<double>(modulation),
-                    rows,
                     modulation.size(0) - 1,
                     halting,
                     num_walks,
@@ -143,10 +176,7 @@ std::tuple<Tensor, Tensor, Tensor> graph_random_features(const Tensor& rowptr_in
   std::vector<FoundRows> found(static_cast<size_t>(chunks));
   const auto start = [&](int64_t part) { return rows / chunks * part + rows % chunks * part / chunks; };
   parallel_with_scratch<WalkScratch>(chunks, [&](WalkScratch& scratch, int64_t chunk) {
-    if (scratch.sum.empty()) {
-      scratch.sum.resize(static_cast<size_t>(rows));
-      scratch.met.resize(static_cast<size_t>(rows));
-    }
+    if (scratch.place.empty()) scratch.place.resize(static_cast<size_t>(rows));
     scratch.order.reserve(rows);
     found[chunk].first_row = start(chunk);
     for (int64_t row = start(chunk); row < start(chunk + 1); ++row)

@@ -5,6 +5,8 @@ from torch import Tensor
 
 from gnnkit.ops._library import define
 
+_SIDE_BY_SIDE = 256
+
 
 def reference(
     rowptr: Tensor,
@@ -49,24 +51,28 @@ def reference(
     rows = np.split(probability.cpu().numpy(), bounds[1:-1])
     cumulative = np.concatenate([np.cumsum(row) for row in rows])
     size = len(bounds) - 1
-    row, walk = (grid.ravel() for grid in np.meshgrid(np.arange(size), np.arange(num_walks), indexing="ij"))
+    row, walk = np.repeat(np.arange(size), num_walks), np.tile(np.arange(num_walks), size)
     keys, nodes = key.cpu().numpy().astype(np.uint64), node.cpu().numpy()
     at, load = row, np.ones(len(row))
     met: list[tuple[np.ndarray, ...]] = []
     for step in range(len(weight)):
-        met.append((row, at, walk, np.full(len(row), step), load * weight[step]))
+        with np.errstate(over="ignore", invalid="ignore"):  # the caller looks at what is not finite
+            met.append((row, at, walk, np.full(len(row), step), load * weight[step]))
         low, high = bounds[at], bounds[at + 1] - 1
         words = philox_words(keys[row], step, walk, nodes[row], ensemble)
         goes_on = (low <= high) & (unit_interval(words[2], words[3]) >= halting)
-        row, walk, load, low, high = (value[goes_on] for value in (row, walk, load, low, high))
+        row, walk, load, low, high = row[goes_on], walk[goes_on], load[goes_on], low[goes_on], high[goes_on]
         chance = unit_interval(words[0], words[1])[goes_on]
         while (low < high).any():
             middle = (low + high) // 2
             beyond = (cumulative[middle] <= chance) & (low < high)
             low, high = np.where(beyond, middle + 1, low), np.where(beyond, high, np.minimum(high, middle))
-        load, at = load * scale[low], target[low]
+        with np.errstate(over="ignore", invalid="ignore"):
+            load = load * scale[low]
+        at = target[low]
     start, end, *order, value = (np.concatenate(parts) for parts in zip(*met, strict=True))
-    sequence = np.lexsort((order[1], order[0]))
+    # Sums in the order of the kernel, which takes so many walks of a node side by side.
+    sequence = np.lexsort((order[0], order[1], order[0] // _SIDE_BY_SIDE))
     pairs, place = np.unique(start * max(size, 1) + end, return_inverse=True)
     total = np.zeros(len(pairs))
     np.add.at(total, place[sequence], value[sequence])

@@ -79,7 +79,7 @@ def all_walks(data: Any, transform: SparseGraphRandomFeatures, start: int) -> It
         added = added + load * modulation[step] * np.eye(size)[node]
         ends = step == len(modulation) - 1 or not chance[node].any()
         yield probability * (1.0 if ends else halting), added
-        for other in () if ends else np.flatnonzero(chance[node]):
+        for other in () if ends else np.flatnonzero(chance[node]).tolist():
             share = chance[node, other] * (1 - halting)
             yield from follow(other, step + 1, probability * share, load * matrix[node, other] / share, added)
 
@@ -366,8 +366,9 @@ def test_the_given_data_stays_and_settings_are_printed():
     ],
 )
 def test_settings_out_of_range_are_named(arguments: dict[str, Any], message: str):
+    given_arguments: dict[str, Any] = {"width": 2, **arguments}
     with pytest.raises(ConfigError, match=message):
-        GraphRandomFeatures(**({"width": 2} | arguments))
+        GraphRandomFeatures(**given_arguments)
 
 
 def test_bad_graphs_are_named():

@@ -280,8 +280,9 @@ def test_weights_can_be_left_out():
     ],
 )
 def test_settings_out_of_range_are_named(settings_given: dict[str, Any], message: str):
+    arguments: dict[str, Any] = {"width": 2, "steps": 2, **settings_given}
     with pytest.raises(ConfigError, match=message):
-        RandomFeaturePropagation(**({"width": 2, "steps": 2} | settings_given))
+        RandomFeaturePropagation(**arguments)
 
 
 def test_bad_weights_are_named():

@@ -162,7 +162,8 @@ def test_masked_normalisation_is_that_of_torch_where_all_is_there(momentum: floa
         x = 2 * x + 1
     for one, two in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
         torch.testing.assert_close(one, two)
-    ours.eval(), theirs.eval()
+    ours.eval()
+    theirs.eval()
     torch.testing.assert_close(ours(x, torch.ones(9, 4, dtype=torch.bool)), theirs(x))
     torch.testing.assert_close(ours(x), theirs(x))
 
@@ -171,15 +172,13 @@ def test_masked_normalisation_sees_the_entries_of_each_column_alone():
     value, mask = sets(12, 4, 1)
     value = value.squeeze(2)
     mask[:, 2], mask[:, 3] = False, torch.arange(12) == 5
-    module = MaskedBatchNorm(4).double()
+    module: Any = MaskedBatchNorm(4).double()
     out = module(value.masked_fill(~mask, torch.nan), mask)
     for column in range(2):
         there = mask[:, column]
-        alone = torch.nn.BatchNorm1d(1).double()
+        alone: Any = torch.nn.BatchNorm1d(1).double()
         expected = alone(value[there, column, None])[:, 0]
         torch.testing.assert_close(out[there, column], expected)
-        assert alone.running_mean is not None
-        assert alone.running_var is not None
         torch.testing.assert_close(module.running_mean[column], alone.running_mean[0])
         torch.testing.assert_close(module.running_var[column], alone.running_var[0])
     assert not out[~mask].any()

@@ -39,6 +39,7 @@ every_entry = pytest.mark.parametrize("name", ENTRIES)
 # What the maximum and the sum are where a logit is NaN is nobody's business: the result is NaN.
 INTERNAL_RESULTS = {"attention": 1}
 # Operators whose front is not in gnnkit.ops: test_cycle_operators, test_transport_operators, test_laplacian_operators,
+# test_feature_operators.
 FUZZED_ELSEWHERE = {
     "balanced_forman",
     "borf",

@@ -1,11 +1,9 @@
-"""SPE and SignNet against dense computations graph by graph, and the properties that they are made for."""
+"""SPE and SignNet against their definitions graph by graph, and what they are robust to."""
 
 import copy
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
-import networkx as nx
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,170 +15,16 @@ from torch_geometric.data import Batch, Data
 from gnnkit import Graph, nn
 from gnnkit.encodings import LaplacianEigenvectors
 from gnnkit.errors import ConfigError, DataError, DtypeError, IndexRangeError, ShapeError
-
-SMALL: dict[str, Any] = {"channels": 3, "phi_channels": 4, "hidden_channels": 8, "num_layers": 2}
-SPES: dict[str, Callable[..., nn.SPE]] = {
-    "mlp": lambda **more: nn.SPE(5, **SMALL, **more).double(),
-    "deep_sets": lambda **more: nn.SPE(5, phi="deep_sets", mlp_layers=2, **SMALL, **more).double(),
-    "no_norm": lambda **more: nn.SPE(5, norm="none", **SMALL, **more).double(),
-    "one_layer": lambda **more: nn.SPE(5, channels=2, phi_layers=1, num_layers=1, mlp_layers=1, **more).double(),
-    "blocks": lambda **more: nn.SPE(5, column_block=2, **SMALL, **more).double(),
-}
-WIDTHS: dict[str, Any] = {"hidden_channels": 8, "num_layers": 2, "rho_layers": 2}
-SIGN_NETS: dict[str, Callable[[], nn.SignNet]] = {
-    "gin": lambda: nn.SignNet(5, **WIDTHS).double(),
-    "mlp": lambda: nn.SignNet(5, phi="mlp", norm="layer", **WIDTHS).double(),
-    "concat": lambda: nn.SignNet(5, combine="concat", k=6, norm="none", **WIDTHS).double(),
-    "eigenvalues": lambda: nn.SignNet(5, use_eigenvalues=True, **WIDTHS).double(),
-}
-ENCODERS: dict[str, Callable[[], torch.nn.Module]] = {**SPES, **{f"sign_{k}": v for k, v in SIGN_NETS.items()}}
-SYMMETRIC = {
-    "C_7": nx.cycle_graph(7),
-    "C_8": nx.cycle_graph(8),
-    "K_6": nx.complete_graph(6),
-    "Q_3": nx.convert_node_labels_to_integers(nx.hypercube_graph(3)),
-}
-
-
-def topology(graph: nx.Graph) -> Graph:
-    edges = torch.tensor(list(graph.to_directed().edges), dtype=torch.int64).reshape(-1, 2).t().contiguous()
-    return Graph.from_edge_index(edges, graph.number_of_nodes())
-
-
-def eigenpairs(adjacency: Tensor, k: int | None = None) -> tuple[Tensor, Tensor]:
-    """Non-trivial eigenpairs of the normalised Laplacian of a connected graph, float64."""
-    root = adjacency.sum(1).rsqrt()
-    values, vectors = torch.linalg.eigh(torch.eye(len(root)).double() - root[:, None] * adjacency * root)
-    return vectors[:, 1:][:, :k], values[1:][:k].unsqueeze(0)
-
-
-def adjacency_of(graph: nx.Graph) -> Tensor:
-    return torch.from_numpy(nx.to_numpy_array(graph))
-
-
-def rotated(vectors: Tensor, values: Tensor, seed: int = 0) -> Tensor:
-    """Another basis of each eigenspace."""
-    generator = torch.Generator().manual_seed(seed)
-    out, value = vectors.clone(), values.flatten()
-    begins = [0, *((value.diff() > 1e-6).nonzero().flatten() + 1).tolist(), len(value)]
-    for begin, end in pairwise(begins):
-        square = torch.randn(end - begin, end - begin, dtype=torch.float64, generator=generator)
-        out[:, begin:end] = vectors[:, begin:end] @ torch.linalg.qr(square).Q
-    return out
-
-
-def flipped(vectors: Tensor) -> Tensor:
-    signs = torch.ones(vectors.size(1), dtype=vectors.dtype)
-    signs[::2] = -1
-    return vectors * signs
-
-
-class Inputs:
-    """Random graphs side by side with their eigenpairs, of which small ones have fewer than ``k``."""
-
-    def __init__(self, sizes: list[int], k: int = 6, seed: int = 0) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        self.sizes, self.k = sizes, k
-        self.ptr = torch.tensor([0, *sizes]).cumsum(0)
-        edges, self.vectors = [], torch.zeros(sum(sizes), k, dtype=torch.float64)
-        self.values = torch.zeros(len(sizes), k, dtype=torch.float64)
-        self.mask = torch.zeros(len(sizes), k, dtype=torch.bool)
-        for number, (begin, end) in enumerate(pairwise(self.ptr.tolist())):
-            size = end - begin
-            if size < 2:
-                continue
-            adjacency = torch.zeros(size, size, dtype=torch.float64)
-            chosen = torch.randint(size, (2, 2 * size), generator=generator)
-            path = torch.stack([torch.arange(size - 1), torch.arange(1, size)])
-            for source, target in torch.cat([chosen, path], dim=1).t().tolist():
-                if source != target:
-                    adjacency[source, target] = adjacency[target, source] = 1
-            edges.append(adjacency.nonzero().t() + begin)
-            vectors, values = eigenpairs(adjacency, k)
-            count = vectors.size(1)
-            self.vectors[begin:end, :count], self.values[number, :count] = vectors, values
-            self.mask[number, :count] = True
-        self.edge_index = torch.cat([torch.empty((2, 0), dtype=torch.int64), *edges], dim=1)
-        self.graph = Graph.from_edge_index(self.edge_index, sum(sizes))
-
-    def of(self, number: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Vectors, eigenvalues, mask and dense adjacency matrix of one graph."""
-        begin, end = self.ptr[number : number + 2].tolist()
-        source, target = self.edge_index
-        inside = (source >= begin) & (source < end)
-        adjacency = torch.zeros(end - begin, end - begin, dtype=torch.float64)
-        adjacency[target[inside] - begin, source[inside] - begin] = 1
-        return self.vectors[begin:end], self.values[number], self.mask[number], adjacency
-
-    def encode(self, encoder: torch.nn.Module) -> Tensor:
-        return encoder(self.vectors, self.values, self.graph, ptr=self.ptr, mask=self.mask)
-
-
-SIZES = [5, 0, 1, 9, 2, 7, 0]
-
-
-def dense_phi(networks: Any, values: Tensor) -> Tensor:
-    """``[k] -> [k, m]``: each channel a loop over layers of its own."""
-    out = []
-    for channel in range(networks.weights[0].size(0)):
-        x = values.unsqueeze(1)
-        for layer, (weight, bias) in enumerate(zip(networks.weights, networks.biases, strict=True)):
-            y = x @ weight[channel] + bias[channel]
-            if len(networks.pooled) > 0:
-                y = y + x.sum(0, keepdim=True) @ networks.pooled[layer][channel]
-            x = y.relu() if layer < len(networks.weights) - 1 else y
-        out.append(x)
-    return torch.cat(out, dim=1)
-
-
-def dense_mlp(mlp: Any, x: Tensor) -> Tensor:
-    for layer, linear in enumerate(mlp.linears):
-        x = linear(x)
-        if layer < len(mlp.norms):
-            norm = mlp.norms[layer].norm
-            x = (x if norm is None else norm(x)).relu()
-    return x
-
-
-def dense_gin(gin: Any, x: Tensor, adjacency: Tensor) -> Tensor:
-    """``x``, ``[n, F]``, on one graph."""
-    for layer, mlp in enumerate(gin.mlps):
-        x = dense_mlp(mlp, adjacency @ x + (1 + gin.eps[layer]) * x)
-        if layer < len(gin.norms) and gin.norms[layer].norm is not None:
-            x = gin.norms[layer].norm(x)
-    return x
-
-
-def dense_spe(spe: Any, vectors: Tensor, values: Tensor, mask: Tensor, adjacency: Tensor) -> Tensor:
-    """The definition: the stacked matrices ``[n, n, m]``, the GIN on each column of them, the sum over columns."""
-    vectors, weight = vectors[:, mask], dense_phi(spe.phi, values[mask])
-    stacked = torch.stack([vectors @ weight[:, c].diag() @ vectors.T for c in range(weight.size(1))], dim=2)
-    columns = [dense_gin(spe.rho, stacked[:, j], adjacency) for j in range(len(vectors))]
-    return torch.stack([*columns, torch.zeros(len(vectors), 5).double()]).sum(0)
-
-
-def dense_sign_net(net: Any, vectors: Tensor, values: Tensor, mask: Tensor, adjacency: Tensor) -> Tensor:
-    def phi(column: Tensor, value: Tensor) -> Tensor:
-        x = column.unsqueeze(1)
-        if net.reads_eigenvalues:
-            x = torch.cat([x, value.expand_as(x)], dim=1)
-        return dense_gin(net.phi, x, adjacency) if hasattr(net.phi, "eps") else dense_mlp(net.phi, x)
-
-    columns = []
-    for column, value, present in zip(vectors.T, values, mask, strict=True):
-        columns.append((phi(column, value) + phi(-column, value)) * present)
-    joined = torch.stack(columns, dim=1)
-    return dense_mlp(net.rho, joined.flatten(1) if net.combine == "concat" else joined.sum(1))
-
-
-def trained(encoder: torch.nn.Module) -> torch.nn.Module:
-    """In evaluation, with parameters and statistics that are nowhere 0 or 1."""
-    for parameter in encoder.parameters():
-        torch.nn.init.uniform_(parameter, -0.6, 0.6)
-    for name, buffer in encoder.named_buffers():
-        if name.endswith(("running_mean", "running_var")):
-            torch.nn.init.uniform_(buffer, 0.5, 1.5)
-    return encoder.eval()
+from tests.nn.spectral_cases import (
+    ENCODERS,
+    SIGN_NETS,
+    SIZES,
+    SPES,
+    Inputs,
+    dense_sign_net,
+    dense_spe,
+    trained,
+)
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -239,145 +83,6 @@ def test_more_missing_columns_do_not_matter(name: str):
         mask=more(inputs.mask, (0, 4)),
     )
     torch.testing.assert_close(out, inputs.encode(encoder))
-
-
-@pytest.mark.parametrize("graph", SYMMETRIC)
-@pytest.mark.parametrize("name", SPES)
-def test_spe_depends_on_no_basis(name: str, graph: str):
-    spe = trained(SPES[name]())
-    vectors, values = eigenpairs(adjacency_of(SYMMETRIC[graph]))
-    edges = topology(SYMMETRIC[graph])
-    expected = spe(vectors, values, edges)
-    for seed in range(3):
-        torch.testing.assert_close(spe(rotated(vectors, values, seed), values, edges), expected)
-    torch.testing.assert_close(spe(flipped(vectors), values, edges), expected)
-
-
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("graph", SYMMETRIC)
-@pytest.mark.parametrize("name", SIGN_NETS)
-def test_sign_net_depends_on_no_sign(name: str, graph: str, training: bool):
-    net = trained(SIGN_NETS[name]()).train(training)
-    other = copy.deepcopy(net)
-    vectors, values = eigenpairs(adjacency_of(SYMMETRIC[graph]))
-    vectors, values = vectors[:, :6], values[:, :6]
-    if vectors.size(1) < 6:
-        vectors, values = (torch.nn.functional.pad(value, (0, 6 - value.size(1))) for value in (vectors, values))
-    edges = topology(SYMMETRIC[graph])
-    torch.testing.assert_close(other(flipped(vectors), values, edges), net(vectors, values, edges))
-    assert (vectors - flipped(vectors)).abs().max() > 0.1
-
-
-def homogeneous_sign_net() -> torch.nn.Module:
-    """Without biases, which would drown short vectors: twice the vectors, twice the result."""
-    net = nn.SignNet(5, norm="none", num_layers=2, hidden_channels=32, rho_layers=2).double()
-    for name, parameter in net.named_parameters():
-        if name.endswith("bias"):
-            torch.nn.init.zeros_(parameter)
-    return net
-
-
-@pytest.mark.parametrize("graph", SYMMETRIC)
-def test_sign_net_and_plain_vectors_do_depend_on_the_basis(graph: str):
-    net = homogeneous_sign_net()
-    vectors, values = eigenpairs(adjacency_of(SYMMETRIC[graph]))
-    turned, edges = rotated(vectors, values), topology(SYMMETRIC[graph])
-    torch.testing.assert_close(net(flipped(vectors), values, edges), net(vectors, values, edges))
-    for one, other in ((vectors, turned), (net(vectors, values, edges), net(turned, values, edges))):
-        assert (one - other).norm() > 1e-3 * one.norm()
-        # Not even as a set of rows, which another order of the nodes would explain.
-        assert (one.sort(0).values - other.sort(0).values).norm() > 1e-3 * one.norm()
-
-
-def test_a_cut_eigenspace_is_invariant_with_a_soft_cut_only():
-    edges = topology(SYMMETRIC["C_8"])
-    every, values = eigenpairs(adjacency_of(SYMMETRIC["C_8"]))
-    turned = rotated(every, values)
-    # Eigenvalues in pairs: three columns cut the second pair.
-    hard, soft = trained(SPES["mlp"]()), trained(SPES["mlp"](soft_cut=0.3))
-    for spe, holds in ((hard, False), (soft, True)):
-        out, other = (spe(vectors[:, :3], values[:, :3], edges) for vectors in (every, turned))
-        assert ((out - other).abs().max() < 1e-9) == holds
-    whole, other = (hard(vectors[:, :4], values[:, :4], edges) for vectors in (every, turned))
-    torch.testing.assert_close(whole, other)
-
-
-def test_a_soft_cut_leaves_complete_graphs_and_low_eigenvalues_alone():
-    inputs = Inputs([5, 12], k=6)
-    plain, soft = trained(SPES["mlp"]()), trained(SPES["mlp"](soft_cut=0.05))
-    soft.load_state_dict(plain.state_dict())
-    out, faded = inputs.encode(plain), inputs.encode(soft)
-    torch.testing.assert_close(out[:5], faded[:5])
-    assert (out[5:] - faded[5:]).abs().max() > 1e-3
-    fade = ((inputs.values[1, -1] - inputs.values[1]) / 0.05).clamp(0, 1)
-    assert 1 < int((fade == 1).sum()) < 6, "the example must have both"
-    vectors, values, mask, adjacency = inputs.of(1)
-    weight = dense_phi(plain.phi, values) * fade.unsqueeze(1)
-    stacked = torch.einsum("ik,kc,jk->ijc", vectors, weight, vectors)
-    expected = torch.stack([dense_gin(plain.rho, stacked[:, j], adjacency) for j in range(12)]).sum(0)
-    assert mask.all()
-    torch.testing.assert_close(faded[5:], expected)
-
-
-def perturbed(graph: nx.Graph, size: float) -> Tensor:
-    """The adjacency matrix with weights ``1 + size * u`` for fixed ``u``."""
-    noise = torch.randn(len(graph), len(graph), dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    adjacency = adjacency_of(graph)
-    return adjacency * (1 + size * (noise + noise.T).clamp(-1, 1))
-
-
-@pytest.mark.parametrize(
-    ("name", "graph"),
-    # With a soft cut K_6, of one eigenvalue, has nothing left that could change.
-    [
-        (name, graph)
-        for name in ("mlp", "deep_sets", "soft_cut")
-        for graph in SYMMETRIC
-        if name + graph != "soft_cutK_6"
-    ],
-)
-@torch.no_grad()
-def test_spe_changes_as_little_as_the_graph(name: str, graph: str):
-    spe = trained(SPES["mlp"](soft_cut=0.2) if name == "soft_cut" else SPES[name]())
-    k = 5 if name == "soft_cut" else None  # cuts an eigenspace of each
-    edges = topology(SYMMETRIC[graph])
-
-    def encode(size: float) -> Tensor:
-        return spe(*eigenpairs(perturbed(SYMMETRIC[graph], size), k), edges)
-
-    still = encode(0.0)
-    change = {size: float((encode(size) - still).norm() / still.norm()) for size in (1e-3, 1e-6, 1e-7)}
-    assert 0 < change[1e-6] < 50 * 1e-6
-    assert change[1e-3] < 50 * 1e-3
-    assert 0.1 < change[1e-6] / (10 * change[1e-7]) < 10
-    assert 0.03 < change[1e-3] / (1e3 * change[1e-6]) < 30
-
-
-@pytest.mark.parametrize("graph", SYMMETRIC)
-def test_sign_net_changes_much_however_small_the_change_of_the_graph(graph: str):
-    net, edges = homogeneous_sign_net(), topology(SYMMETRIC[graph])
-    basis = rotated(*eigenpairs(adjacency_of(SYMMETRIC[graph])))
-    values = eigenpairs(adjacency_of(SYMMETRIC[graph]))[1]
-    still = net(basis, values, edges)
-    for size in (1e-3, 1e-6):
-        moved = net(*eigenpairs(perturbed(SYMMETRIC[graph], size)), edges)
-        assert (moved - still).norm() > 0.01 * still.norm()
-
-
-@pytest.mark.parametrize("name", ENCODERS)
-@given(seed=st.integers(0, 10**6), sizes=st.lists(st.integers(0, 9), min_size=1, max_size=4))
-@settings(max_examples=8, deadline=None, derandomize=True)
-def test_another_order_of_the_nodes_reorders_the_result(name: str, seed: int, sizes: list[int]):
-    torch.manual_seed(seed)
-    inputs, encoder = Inputs(sizes, seed=seed), trained(ENCODERS[name]())
-    order = torch.cat(
-        [begin + torch.randperm(end - begin) for begin, end in pairwise(inputs.ptr.tolist())] or [torch.empty(0)]
-    ).long()
-    place = torch.empty_like(order)
-    place[order] = torch.arange(len(order))
-    relabelled = Graph.from_edge_index(place[inputs.edge_index], len(order))
-    out = encoder(inputs.vectors[order], inputs.values, relabelled, ptr=inputs.ptr, mask=inputs.mask)
-    torch.testing.assert_close(out, inputs.encode(encoder)[order])
 
 
 @pytest.mark.parametrize("name", ["mlp", "deep_sets", "no_norm"])

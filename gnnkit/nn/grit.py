@@ -142,7 +142,8 @@ class GRITLayer(torch.nn.Module):
         if self.out_pair is not None:
             if self.dropout > 0 and self.training:
                 states = epilogue(states, None, None, self.dropout, "none", self.training)
-            e = normalized(self.norm_pair, affine(self.out_pair, states, e, 0.0, "none", self.training))
+            # Two plain passes: the fused one would keep what it was given, which is as large as all pairs.
+            e = normalized(self.norm_pair, e + self.out_pair(states))
         hidden = affine(self.expand, x, None, self.dropout, self.activation, self.training)
         return normalized(self.norm_out, affine(self.contract, hidden, x, 0.0, "none", self.training)), e
 

@@ -27,8 +27,9 @@ class GRIT(torch.nn.Module):
     pairs without a walk of fewer than :math:`K` steps, and without an edge, start from zero.
 
     The random walk probabilities are attributes of the data: :math:`p_{ii}` of the nodes, ``[N, K]``; pairs ``(j, i)``
-    as columns, ``[2, P]`` (``i`` attends to ``j``); and :math:`p_{ij}`, one row per pair, ``[P, K]``. Pairs that
-    are listed several times add up, as do multi-edges.
+    as columns, ``[2, P]`` (``i`` attends to ``j``); and :math:`p_{ij}`, one row per pair, ``[P, K]``:
+    ``gnnkit.encodings.RelativeRandomWalk(K)`` writes them under the names that are the defaults here. Pairs that are
+    listed several times add up, as do multi-edges.
 
     Args:
         dim: Width of nodes and of pairs.

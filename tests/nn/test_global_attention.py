@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gnnkit import nn
 from gnnkit.errors import ConfigError, IndexRangeError, ShapeError
 from gnnkit.nn import GlobalAttention, GraphBlocks, global_attention
 
@@ -170,19 +169,3 @@ def test_bad_input_is_named():
         attention(x, blocks=GraphBlocks.of(torch.tensor([0, 3])))
     with pytest.raises(ShapeError, match="at least one boundary"):
         GraphBlocks.of(torch.empty(0, dtype=torch.int64))
-
-
-@settings(max_examples=25, deadline=None, derandomize=True)
-@given(sizes=st.lists(st.integers(0, 6), max_size=5), narrow=st.booleans())
-def test_complete_graphs_are_all_pairs_in_order(sizes: list[int], narrow: bool):
-    ptr = boundaries(sizes)
-    graph = nn.complete_graphs(ptr.int() if narrow else ptr)
-    expected = [
-        (source, destination)
-        for begin, end in zip(ptr[:-1].tolist(), ptr[1:].tolist(), strict=True)
-        for destination in range(begin, end)
-        for source in range(begin, end)
-    ]
-    assert list(zip(*graph.edge_index.tolist(), strict=True)) == expected
-    assert graph.num_nodes == sum(sizes)
-    assert graph.edge_id is None

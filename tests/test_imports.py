@@ -16,9 +16,10 @@ ALLOWED = {
     "nn": BASE,
     "geometry": BASE,
     "compat": BASE,
-    **{name: BASE | {"nn", "geometry", "compat"} for name in TRANSFORMS},
-    "data": BASE | {"nn", "geometry", "compat"} | TRANSFORMS,
-    "experiment": BASE | {"nn", "geometry", "compat", "data"} | TRANSFORMS,
+    "transforms": BASE | {"compat", "geometry"},
+    **{name: BASE | {"nn", "geometry", "compat", "transforms"} for name in TRANSFORMS},
+    "data": BASE | {"nn", "geometry", "compat", "transforms"} | TRANSFORMS,
+    "experiment": BASE | {"nn", "geometry", "compat", "transforms", "data"} | TRANSFORMS,
 }
 
 

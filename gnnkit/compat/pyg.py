@@ -64,6 +64,22 @@ def has_num_nodes(data: Any) -> bool:
     return any(data.is_node_attr(key) for key in data.keys() if key != "edge_index")  # noqa: SIM118
 
 
+def edge_attributes(data: Any) -> dict[str, Tensor]:
+    """What holds one row per column of ``edge_index``, by name.
+
+    These are the attributes that PyTorch Geometric takes to be of the edges by their name (``edge_attr``,
+    ``edge_weight`` and others with ``edge`` in it, ``edge_label`` and ``edge_label_index`` excepted).
+    """
+    num_columns = data.edge_index.size(1)
+    found = {}
+    for key in data.keys():  # noqa: SIM118
+        value = data[key]
+        aligned = isinstance(value, Tensor) and value.dim() > 0 and value.size(0) == num_columns
+        if "edge" in key and not key.startswith("edge_label") and key != "edge_index" and aligned:
+            found[key] = value
+    return found
+
+
 def put_node_attribute(data: Any, name: str, value: Tensor) -> None:
     """Sets a node attribute; on a ``Batch`` so that its graphs can be taken apart again."""
     data[name] = value
@@ -73,16 +89,12 @@ def put_node_attribute(data: Any, name: str, value: Tensor) -> None:
 def replace_edges(data: Any, edge_index: Tensor, attributes: dict[str, Tensor]) -> None:
     """Replaces the edges of a ``Data``, and drops what belonged to the old ones.
 
-    These are the attributes that PyTorch Geometric takes to be of the edges by their name (``edge_attr``,
-    ``edge_weight`` and others with ``edge`` in it, ``edge_label`` and ``edge_label_index`` excepted), and a cached
-    :class:`Graph`. On a ``Batch`` the new edges must be ordered by graph.
+    These are the :func:`edge_attributes`, and a cached :class:`Graph`. On a ``Batch`` the new edges must be ordered by
+    graph.
     """
-    num_edges = data.edge_index.size(1)
+    of_old_edges = edge_attributes(data)
     for key in list(data.keys()):
-        value = data[key]
-        aligned = isinstance(value, Tensor) and value.dim() > 0 and value.size(0) == num_edges
-        of_old_edges = "edge" in key and not key.startswith("edge_label") and key != "edge_index" and aligned
-        if of_old_edges or isinstance(value, Graph):
+        if key in of_old_edges or isinstance(data[key], Graph):
             del data[key]
     data.edge_index = edge_index
     ptr = getattr(data, "ptr", None)

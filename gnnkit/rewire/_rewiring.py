@@ -39,7 +39,7 @@ class Change:
 
 
 class GraphTransform(Transform):
-    """Base of the transforms that work on one graph with both directions of every edge; on a ``Batch`` graph by graph."""
+    """Base of the transforms of one graph with both directions of every edge; on a ``Batch`` graph by graph."""
 
     @abstractmethod
     def transform(self, data: Any) -> Any:

@@ -38,7 +38,7 @@ _ENCODINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "grf": ("GraphRandomFeatures", {}),
     "heat": ("HeatKernel", {}),
     "hops": ("HopDistances", {}),
-    "igel": ("EgoDegrees", {"level": "igel"}),
+    "igel": ("EgoDegrees", {"degrees": "total"}),
     "lap": ("LaplacianEigenvectors", {}),
     "lcp": ("CurvatureProfile", {}),
     "ldp": ("DegreeProfile", {}),

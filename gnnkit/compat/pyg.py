@@ -59,9 +59,13 @@ def to_pyg(graph: Graph, attributes: dict[str, Any] | None = None) -> "Data":
 
 def has_num_nodes(data: Any) -> bool:
     """Whether a ``Data`` tells its number of nodes without a guess from the largest index."""
-    if "num_nodes" in data or "_num_nodes" in data or getattr(data, "ptr", None) is not None:
+    # A plain dictionary: asking ``data`` itself costs tens of microseconds for each name that it has not.
+    held = data.to_dict()
+    if isinstance(held.get("x"), Tensor) or any(
+        held.get(name) is not None for name in ("num_nodes", "_num_nodes", "ptr")
+    ):
         return True
-    return any(data.is_node_attr(key) for key in data.keys() if key != "edge_index")  # noqa: SIM118
+    return any(data.is_node_attr(key) for key in held if key != "edge_index")
 
 
 def edge_attributes(data: Any) -> dict[str, Tensor]:

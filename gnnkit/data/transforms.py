@@ -34,9 +34,10 @@ def transformed(
     """Applies a PyG transform to every graph of a dataset, once.
 
     The result is kept in ``cache_root()/transformed`` under a hash of the dataset's content, the transform (class, its
-    source, ``repr``, and its settings or else all its attributes, recursively), and the versions of gnnkit, PyG and torch. A transform with
-    an attribute that cannot be hashed (a lambda, an open file) works, but its result is not kept; a line in the log
-    says so. A random transform gives one fixed result per key, as a PyG ``pre_transform`` does: give it a seed.
+    source, ``repr``, and the settings of one of gnnkit's, all attributes of another, recursively), and the versions of
+    gnnkit, PyG and torch. A transform with an attribute that cannot be hashed (a lambda, an open file) works, but its
+    result is not kept; a line in the log says so. A random transform gives one fixed result per key, as a PyG
+    ``pre_transform`` does: give it a seed.
 
     Args:
         dataset: What to transform; it is not changed.

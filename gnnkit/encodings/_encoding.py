@@ -49,7 +49,7 @@ class Encoding(Transform):
             graphs = [self.forward(graph) for graph in data.to_data_list()]
             return Batch.from_data_list(graphs) if graphs else data
         self.check(data)
-        batch = getattr(data, "batch", None)
+        batch = data.to_dict().get("batch")
         if whole and isinstance(batch, Tensor):
             found = self.encode_nodes(data, batch.cpu().long())
         else:
@@ -76,7 +76,7 @@ class Encoding(Transform):
         size, shared = 0, None
         for data in graphs:
             self.check(data)
-            form, num_nodes = (type(data), data.edge_index.device, frozenset(data.keys())), int(data.num_nodes)
+            form, num_nodes = (type(data), data.edge_index.device, data.to_dict().keys()), int(data.num_nodes)
             if group and (form != shared or size + num_nodes > _NODES_AT_ONCE):
                 yield group
                 group, size = [], 0

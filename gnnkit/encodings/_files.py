@@ -53,7 +53,7 @@ def table_bytes(data: Any, attributes: Sequence[str], names: Sequence[str], *, d
 
 def _node_rows(data: Any, key: str, encoding: str) -> np.ndarray:
     value, size = data[key], int(data.num_nodes)
-    of_edges = key in edge_attributes(data) or "edge" in key or "index" in key
+    of_edges = key in edge_attributes(data) or key.startswith("edge_") or key.endswith("index")
     if not isinstance(value, Tensor) or value.dim() == 0 or value.size(0) != size or of_edges:
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise DataError(

@@ -19,8 +19,9 @@ from torch_geometric.data.separate import separate
 from torch_geometric.data.storage import GlobalStorage
 
 from gnnkit._files import write_atomic
+from gnnkit._optional import require
 from gnnkit.compat.pyg import edge_attributes
-from gnnkit.errors import BackendError, DataError
+from gnnkit.errors import DataError
 from gnnkit.transforms.edge_lists import edge_list_text, read_edge_list
 
 TEXT = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
@@ -242,11 +243,7 @@ def _npz_bytes(data: Any, source: GraphFile) -> bytes:
 
 
 def _networkx() -> Any:
-    try:
-        import networkx
-    except ImportError as error:
-        raise BackendError("GraphML needs NetworkX: pip install gnnkit[networkx]") from error
-    return networkx
+    return require("networkx", "NetworkX", "GraphML", "networkx")
 
 
 def _read_graphml(path: Path) -> GraphFile:

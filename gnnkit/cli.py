@@ -31,6 +31,39 @@ _REWIRINGS = {
     "virtual-node": "VirtualNode",
 }
 
+# Every encoding that `gnnkit encode --encoding` offers, with its class in gnnkit.encodings and the arguments of its
+# constructor that the name decides.
+_ENCODINGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "elene": ("EgoDegrees", {}),
+    "grf": ("GraphRandomFeatures", {}),
+    "heat": ("HeatKernel", {}),
+    "hops": ("HopDistances", {}),
+    "igel": ("EgoDegrees", {"degrees": "total"}),
+    "lap": ("LaplacianEigenvectors", {}),
+    "lcp": ("CurvatureProfile", {}),
+    "ldp": ("DegreeProfile", {}),
+    "resistance": ("ResistanceEmbedding", {}),
+    "rfp": ("RandomFeaturePropagation", {}),
+    "rrwp": ("RelativeRandomWalk", {}),
+    "rwse": ("RandomWalk", {}),
+}
+# What else these are called.
+_ENCODING_ALIASES = {
+    "curvature-profile": "lcp",
+    "degree-profile": "ldp",
+    "ego-degrees": "elene",
+    "graph-random-features": "grf",
+    "heat-kernel": "heat",
+    "hop-distances": "hops",
+    "laplacian-eigenvectors": "lap",
+    "lappe": "lap",
+    "random-feature-propagation": "rfp",
+    "random-walk": "rwse",
+    "relative-random-walk": "rrwp",
+    "resistance-embedding": "resistance",
+    "rwpe": "rwse",
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command.
@@ -82,6 +115,7 @@ def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     _add_table(commands, common)
     _add_data(commands, common)
     _add_rewire(commands, common, argv)
+    _add_encode(commands, common, argv)
     return parser
 
 
@@ -141,38 +175,84 @@ def _add_rewire(commands: Any, common: argparse.ArgumentParser, argv: Sequence[s
         ".pt (PyTorch Geometric). Add --help after --method to see the options of a method.",
         allow_abbrev=False,
     )
-    rewire.add_argument("input", type=Path, metavar="IN", help="file with the graph or graphs")
-    rewire.add_argument("output", type=Path, metavar="OUT", help="file that is written")
+    _add_files(rewire)
     rewire.add_argument("--method", required=True, choices=_REWIRINGS, metavar="METHOD", help=", ".join(_REWIRINGS))
     rewire.add_argument("--plot", type=Path, metavar="FILE", help="picture of before and after: .png, .pdf or .svg")
-    rewire.add_argument("--force", action="store_true", help="write over files that exist")
-    rewire.add_argument("--num-nodes", type=int, metavar="N", help="of an edge list, whose nodes are numbers below")
     rewire.add_argument("--undirected", action="store_true", help="take every edge of the file for an undirected one")
-    rewire.add_argument("--num-workers", type=int, metavar="N", help="processes, for a file of many graphs")
-    rewire.add_argument("--cache", type=Path, metavar="FOLDER", help="folder where results are kept")
     rewire.set_defaults(command=_rewire)
-    method = _method_named(argv) if "rewire" in argv else None
+    method = _chosen(argv, "rewire", "--method")
     if method in _REWIRINGS:
         # Only now: this loads what other commands do without.
-        from gnnkit.rewire.commands import add_options
+        from gnnkit.rewire.commands import add_method_options
 
         try:
-            add_options(rewire, _REWIRINGS[method], method)
+            add_method_options(rewire, _REWIRINGS[method], method)
         except ConfigError as error:
             rewire.error(str(error))
 
 
-def _method_named(argv: Sequence[str]) -> str | None:
-    """The method, which tells what other options there are, before they can be parsed."""
-    first = argparse.ArgumentParser(prog="gnnkit rewire", add_help=False, allow_abbrev=False)
-    first.add_argument("--method")
-    return first.parse_known_args(argv)[0].method
+def _add_encode(commands: Any, common: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    encode = commands.add_parser(
+        "encode",
+        parents=[common],
+        help="add positional or structural features to the graphs in a file",
+        description="Formats by suffix. IN: .csv, .tsv, .txt (edge lists), .npz (edge_index, or a SciPy matrix), "
+        ".graphml, .pt (PyTorch Geometric). OUT: .pt (the data with the new attributes), .npz and .safetensors (each "
+        "attribute by name), .csv and .tsv (a line per node). Add --help after --encoding to see the options of an "
+        "encoding.",
+        allow_abbrev=False,
+    )
+    _add_files(encode)
+    names = ", ".join(_ENCODINGS)
+    encode.add_argument(
+        "--encoding", required=True, choices=[*_ENCODINGS, *_ENCODING_ALIASES], metavar="NAME", help=names
+    )
+    edges = encode.add_mutually_exclusive_group()
+    edges.add_argument("--undirected", action="store_true", help="take every edge of the file for an undirected one")
+    edges.add_argument("--directed", action="store_true", help="take every edge of the file as it is")
+    encode.set_defaults(command=_encode)
+    chosen = _chosen(argv, "encode", "--encoding")
+    encoding = _ENCODING_ALIASES.get(chosen, chosen) if chosen else chosen
+    if encoding in _ENCODINGS:
+        from gnnkit.encodings.commands import add_encoding_options
+
+        class_name, fixed = _ENCODINGS[encoding]
+        try:
+            add_encoding_options(encode, class_name, encoding, fixed)
+        except ConfigError as error:
+            encode.error(str(error))
+
+
+def _add_files(command: argparse.ArgumentParser) -> None:
+    command.add_argument("input", type=Path, metavar="IN", help="file with the graph or graphs")
+    command.add_argument("output", type=Path, metavar="OUT", help="file that is written")
+    command.add_argument("--force", action="store_true", help="write over files that exist")
+    command.add_argument("--num-nodes", type=int, metavar="N", help="of an edge list, whose nodes are numbers below")
+    command.add_argument("--num-workers", type=int, metavar="N", help="processes, for a file of many graphs")
+    command.add_argument("--cache", type=Path, metavar="FOLDER", help="folder where results are kept")
+
+
+def _chosen(argv: Sequence[str], command: str, option: str) -> str | None:
+    """What ``option`` names, which tells what other options there are, before they can be parsed."""
+    if command not in argv:
+        return None
+    first = argparse.ArgumentParser(prog=f"gnnkit {command}", add_help=False, allow_abbrev=False)
+    first.add_argument(option, dest="chosen")
+    return first.parse_known_args(argv)[0].chosen
 
 
 def _rewire(arguments: argparse.Namespace) -> int:
     from gnnkit.rewire.commands import rewire_file
 
     print(rewire_file(arguments, _REWIRINGS[arguments.method], quiet=getattr(arguments, "quiet", False)))
+    return 0
+
+
+def _encode(arguments: argparse.Namespace) -> int:
+    from gnnkit.encodings.commands import encode_file
+
+    class_name, fixed = _ENCODINGS[_ENCODING_ALIASES.get(arguments.encoding, arguments.encoding)]
+    print(encode_file(arguments, class_name, fixed, quiet=getattr(arguments, "quiet", False)))
     return 0
 
 

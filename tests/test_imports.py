@@ -8,7 +8,7 @@ from pathlib import Path
 import gnnkit
 
 ROOT = Path(gnnkit.__file__).parent
-BASE = {"errors", "_version", "_backend", "_files", "graph", "ops"}
+BASE = {"errors", "_version", "_backend", "_files", "_optional", "graph", "ops"}
 TRANSFORMS = {"rewire", "encodings", "hypergraph", "sequence", "sample"}
 # Each part and what it may import besides itself.
 ALLOWED = {
@@ -16,9 +16,10 @@ ALLOWED = {
     "nn": BASE,
     "geometry": BASE,
     "compat": BASE,
-    **{name: BASE | {"nn", "geometry", "compat"} for name in TRANSFORMS},
-    "data": BASE | {"nn", "geometry", "compat"} | TRANSFORMS,
-    "experiment": BASE | {"nn", "geometry", "compat", "data"} | TRANSFORMS,
+    "transforms": BASE | {"compat", "geometry"},
+    **{name: BASE | {"nn", "geometry", "compat", "transforms"} for name in TRANSFORMS},
+    "data": BASE | {"nn", "geometry", "compat", "transforms"} | TRANSFORMS,
+    "experiment": BASE | {"nn", "geometry", "compat", "transforms", "data"} | TRANSFORMS,
 }
 
 

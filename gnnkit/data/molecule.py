@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gnnkit.errors import BackendError, DataError
+from gnnkit._optional import require
+from gnnkit.errors import DataError
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -55,13 +56,9 @@ def rdkit_version() -> str:
     """Version of the installed RDKit; features of unusual molecules depend on it.
 
     Raises:
-        BackendError: If RDKit is not installed.
+        BackendError: If RDKit is not installed, or cannot be imported.
     """
-    try:
-        import rdkit
-    except ImportError as error:
-        raise BackendError("reading SMILES needs RDKit; install it with: pip install 'gnnkit[mol]'") from error
-    return rdkit.__version__
+    return require("rdkit", "RDKit", "reading SMILES", "mol").__version__
 
 
 def featurize(smiles: Sequence[str], *, num_workers: int | None = None, progress: bool = False) -> Molecules:
@@ -74,7 +71,7 @@ def featurize(smiles: Sequence[str], *, num_workers: int | None = None, progress
 
     Raises:
         DataError: If a SMILES cannot be parsed; the message names its row (from 0) and the reason.
-        BackendError: If RDKit is not installed.
+        BackendError: If RDKit is not installed, or cannot be imported.
 
     Determinism: the result does not depend on ``num_workers``.
     Complexity: linear in the number of atoms, about 15 microseconds each per process.
@@ -226,7 +223,7 @@ def smiles_to_data(smiles: str) -> "Data":
 
     Raises:
         DataError: If the SMILES cannot be parsed.
-        BackendError: If RDKit is not installed.
+        BackendError: If RDKit is not installed, or cannot be imported.
     """
     import torch
     from torch_geometric.data import Data

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
+from torch_geometric.transforms import Compose
 
 from gnnkit._version import __version__
 from gnnkit.data import storage
@@ -19,8 +20,12 @@ from gnnkit.data.files import cache_root, exclusive, logger
 from gnnkit.data.packed import GraphDataset
 from gnnkit.data.packing import pack
 from gnnkit.errors import ConfigError, DataError
+from gnnkit.transforms import Transform as GraphTransform
+from gnnkit.transforms.apply import transform_graphs
 
 Transform = Callable[[Any], Any]
+
+_CHUNK = 32
 
 
 def transformed(
@@ -29,9 +34,10 @@ def transformed(
     """Applies a PyG transform to every graph of a dataset, once.
 
     The result is kept in ``cache_root()/transformed`` under a hash of the dataset's content, the transform (class, its
-    source, ``repr``, and all its attributes, recursively), and the versions of gnnkit, PyG and torch. A transform with
-    an attribute that cannot be hashed (a lambda, an open file) works, but its result is not kept; a line in the log
-    says so. A random transform gives one fixed result per key, as a PyG ``pre_transform`` does: give it a seed.
+    source, ``repr``, and the settings of one of gnnkit's, all attributes of another, recursively), and the versions of
+    gnnkit, PyG and torch. A transform with an attribute that cannot be hashed (a lambda, an open file) works, but its
+    result is not kept; a line in the log says so. A random transform gives one fixed result per key, as a PyG
+    ``pre_transform`` does: give it a seed.
 
     Args:
         dataset: What to transform; it is not changed.
@@ -89,13 +95,13 @@ def _apply(dataset: GraphDataset, steps: Sequence[Transform], progress: bool) ->
     from tqdm import tqdm
 
     graphs: list[Data] = []
+    whole = Compose(list(steps))
     name = " + ".join(type(step).__name__ for step in steps)
-    for number, data in enumerate(tqdm(dataset, desc=f"{dataset.name}: {name}", unit="graph", disable=not progress)):
-        for step in steps:
-            data = step(data)
-            if not isinstance(data, Data):
-                raise DataError(f"{step!r} returned {type(data).__name__} for graph {number}, expected one Data")
-        graphs.append(data)
+    with tqdm(total=len(dataset), desc=f"{dataset.name}: {name}", unit="graph", disable=not progress) as bar:
+        for first in range(0, len(dataset), _CHUNK):
+            chunk = [dataset[number] for number in range(first, min(first + _CHUNK, len(dataset)))]
+            graphs += transform_graphs(whole, chunk, first=first)
+            bar.update(len(chunk))
     if not graphs:
         return dataset
     kinds = {column.key: column.rows for column in dataset.columns}
@@ -149,7 +155,8 @@ def _feed(update: Callable[[bytes], None], value: Any, depth: int) -> None:
         text = repr(value)
         # The default repr is an address, which differs in every process.
         update(b"" if " at 0x" in text else text.encode())
-        _feed(update, dict(sorted(vars(value).items())), depth + 1)
+        held = value.settings() if isinstance(value, GraphTransform) else vars(value)
+        _feed(update, dict(sorted(held.items())), depth + 1)
     else:
         raise _NotHashable
 

@@ -5,6 +5,7 @@ from gnnkit.encodings.degree_profile import DegreeProfile
 from gnnkit.encodings.ego_degrees import EgoDegrees
 from gnnkit.encodings.graph_random_features import GraphRandomFeatures, SparseGraphRandomFeatures
 from gnnkit.encodings.hop_distances import HopDistances
+from gnnkit.encodings._encoding import Encoding
 from gnnkit.encodings.laplacian import LaplacianEigenvectors
 from gnnkit.encodings.random_feature_propagation import RandomFeaturePropagation
 from gnnkit.encodings.random_walk import RandomWalk
@@ -22,3 +23,6 @@ __all__ = [
     "RelativeRandomWalk",
     "SparseGraphRandomFeatures",
 ]
+from gnnkit.transforms.apply import apply
+
+__all__ = ["Encoding", "LaplacianEigenvectors", "RandomWalk", "apply"]

@@ -1,18 +1,19 @@
 """What all encodings share: they read a ``Data`` or ``Batch`` and give back a copy with more attributes."""
 
-import inspect
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch
-from torch_geometric.transforms import BaseTransform
 
-from gnnkit.compat.pyg import has_num_nodes, put_node_attribute
-from gnnkit.errors import DataError
+from gnnkit.compat.pyg import put_node_attribute
+from gnnkit.transforms.base import Transform
+
+_NODES_AT_ONCE = 4096
 
 
-class Encoding(BaseTransform):
+class Encoding(Transform):
     """Base of the transforms that add positional or structural features.
 
     ``data.x`` is not touched: every feature is an attribute of its own, and a model says where it goes. The data given
@@ -37,26 +38,18 @@ class Encoding(BaseTransform):
         graph = torch.zeros(int(data.num_nodes), dtype=torch.int64)
         return self.encode_nodes(data, graph)
 
-    def settings(self) -> dict[str, Any]:
-        """The hyper-parameters by name, in the order of the constructor; for printing and for the key of a cache."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
     def forward(self, data: Any) -> Any:
         """A copy of a ``Data`` or ``Batch`` with the new attributes, on the device of ``edge_index``.
 
         Raises:
             DataError: If ``edge_index`` is missing, or nothing tells the number of nodes; and as the class says.
         """
-        name = type(self).__name__
         whole = type(self).encode is Encoding.encode
         if isinstance(data, Batch) and not whole:
             graphs = [self.forward(graph) for graph in data.to_data_list()]
             return Batch.from_data_list(graphs) if graphs else data
-        if not isinstance(data.edge_index, Tensor):
-            raise DataError(f"{name} needs data.edge_index, which is missing")
-        if not has_num_nodes(data):
-            raise DataError(f"{name}: nothing tells the number of nodes; set data.num_nodes")
-        batch = getattr(data, "batch", None)
+        self.check(data)
+        batch = data.to_dict().get("batch")
         if whole and isinstance(batch, Tensor):
             found = self.encode_nodes(data, batch.cpu().long())
         else:
@@ -66,6 +59,45 @@ class Encoding(BaseTransform):
             put_node_attribute(out, key, value.to(data.edge_index.device))
         return out
 
-    def __repr__(self) -> str:
-        """The settings."""
-        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.settings().items())})"
+    def forward_many(self, graphs: Sequence[Any]) -> list[Any]:
+        """``[self(data) for data in graphs]`` for single ``Data``.
+
+        Small graphs stand side by side where the class implements :meth:`encode_nodes`, so that what a call costs is
+        paid once for all of them; :func:`gnnkit.transforms.apply` and the data sets of gnnkit use this.
+        """
+        kind = type(self)
+        if kind.encode is not Encoding.encode or kind.forward is not Encoding.forward:
+            return [self(data) for data in graphs]
+        return [result for group in self._groups(graphs) for result in self._side_by_side(group)]
+
+    def _groups(self, graphs: Sequence[Any]) -> Iterator[list[Any]]:
+        """Neighbours of one class with the same attributes, of limited size together."""
+        group: list[Any] = []
+        size, shared = 0, None
+        for data in graphs:
+            self.check(data)
+            form, num_nodes = (type(data), data.edge_index.device, data.to_dict().keys()), int(data.num_nodes)
+            if group and (form != shared or size + num_nodes > _NODES_AT_ONCE):
+                yield group
+                group, size = [], 0
+            group.append(data)
+            size, shared = size + num_nodes, form
+        if group:
+            yield group
+
+    def _side_by_side(self, graphs: list[Any]) -> list[Any]:
+        if len(graphs) == 1 or "batch" in graphs[0]:
+            return [self(data) for data in graphs]
+        try:
+            batch: Any = Batch.from_data_list(graphs)
+        except (RuntimeError, TypeError, ValueError, AttributeError):
+            # Other attributes of theirs have nothing in common, such as numbers of columns.
+            return [self(data) for data in graphs]
+        found = self.encode_nodes(batch, batch.batch.cpu())
+        results = [data.__copy__() for data in graphs]
+        sizes = batch.ptr.diff().tolist()
+        for key, value in found.items():
+            for out, rows in zip(results, value.to(batch.edge_index.device).split(sizes), strict=True):
+                # A view would keep, and save, the rows of all.
+                out[key] = rows.clone()
+        return results

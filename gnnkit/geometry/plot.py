@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gnnkit.errors import BackendError, ConfigError, DataError, ShapeError
+from gnnkit._optional import require
+from gnnkit.errors import ConfigError, DataError, ShapeError
 from gnnkit.geometry.pair_resistance import all_resistances
 from gnnkit.geometry.simple_graph import SimpleGraph
 from gnnkit.geometry.spectrum import laplacian_spectrum
@@ -55,7 +56,7 @@ def plot(
         drawn as pixels even in a PDF, so that files stay small.
 
     Raises:
-        BackendError: If matplotlib is not installed.
+        BackendError: If matplotlib is not installed, or cannot be imported.
         ConfigError: If an argument is none of those named.
         DataError: If a graph is directed, ``after`` has fewer nodes, or a spectrum or resistances are asked of more
             than 4000 nodes.
@@ -66,18 +67,14 @@ def plot(
     """
     if kind not in ("graph", "spectrum", "resistance", "all"):
         raise ConfigError(f"kind must be 'graph', 'spectrum', 'resistance' or 'all', got {kind!r}")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise BackendError("plot needs matplotlib: pip install gnnkit[plot]") from error
-
+    figure_class = require("matplotlib.figure", "matplotlib", "plot", "plot").Figure
     first = _Input.of(graph, num_nodes, "graph")
     second = None if after is None else _Input.of(after, None, "after", at_least=first.num_nodes)
     if second is not None and isinstance(color_by, Tensor):
         raise ConfigError("with after, color_by must be a function of edge_index and num_nodes, not a tensor")
     states = [("before" if second else "", first)] + ([("after", second)] if second else [])
     panels = len(states) * (kind in ("graph", "all")) + (kind in ("spectrum", "all")) + (kind in ("resistance", "all"))
-    figure = Figure(figsize=(_PANEL * panels, _PANEL), layout="constrained")
+    figure = figure_class(figsize=(_PANEL * panels, _PANEL), layout="constrained")
     axes = list(figure.subplots(1, panels, squeeze=False)[0])
     if kind in ("graph", "all"):
         _draw_graphs(figure, axes[: len(states)], states, color_by, seed)

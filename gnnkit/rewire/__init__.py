@@ -2,7 +2,6 @@
 
 from gnnkit.rewire._rewiring import Rewiring
 from gnnkit.rewire.afr import AFR
-from gnnkit.rewire.apply import apply
 from gnnkit.rewire.borf import BORF
 from gnnkit.rewire.digl import DigL
 from gnnkit.rewire.expander import Expander
@@ -14,6 +13,7 @@ from gnnkit.rewire.random_edges import RandomEdges
 from gnnkit.rewire.sdrf import SDRF
 from gnnkit.rewire.spectral_sparsify import SpectralSparsify
 from gnnkit.rewire.virtual_node import VirtualNode
+from gnnkit.transforms.apply import apply
 
 __all__ = [
     "AFR",

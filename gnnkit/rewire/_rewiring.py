@@ -1,6 +1,5 @@
 """What all rewirings of undirected graphs share: they read a ``Data``, and write edges back without losing anything."""
 
-import inspect
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -8,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch
-from torch_geometric.transforms import BaseTransform
 
-from gnnkit.compat.pyg import has_num_nodes
+from gnnkit.compat.pyg import edge_attributes
 from gnnkit.errors import ConfigError, DataError
 from gnnkit.geometry.simple_graph import SimpleGraph
 from gnnkit.graph import Graph
 from gnnkit.ops._checks import check_seed
+from gnnkit.transforms.base import Transform
 
 Fill = float | str | dict[str, "float | str"]
 
@@ -39,19 +38,12 @@ class Change:
     label: Tensor | None = None
 
 
-class GraphTransform(BaseTransform):
-    """Base of the transforms that work on one graph with both directions of every edge; on a ``Batch`` graph by graph.
-
-    The attributes of an instance have the names of the constructor's arguments.
-    """
+class GraphTransform(Transform):
+    """Base of the transforms of one graph with both directions of every edge; on a ``Batch`` graph by graph."""
 
     @abstractmethod
     def transform(self, data: Any) -> Any:
         """The new ``Data``; the one given, which has ``edge_index`` and a number of nodes, is left as it is."""
-
-    def settings(self) -> dict[str, Any]:
-        """The hyper-parameters by name, in the order of the constructor; for printing and for the key of a cache."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def forward(self, data: Any) -> Any:
         """Works on a ``Data`` or ``Batch``; the one given is left as it is.
@@ -64,16 +56,8 @@ class GraphTransform(BaseTransform):
         if isinstance(data, Batch):
             graphs = [self.forward(graph) for graph in data.to_data_list()]
             return Batch.from_data_list(graphs) if graphs else data
-        name = type(self).__name__
-        if not isinstance(data.edge_index, Tensor):
-            raise DataError(f"{name} needs data.edge_index, which is missing")
-        if not has_num_nodes(data):
-            raise DataError(f"{name}: nothing tells the number of nodes; set data.num_nodes")
+        self.check(data)
         return self.transform(data)
-
-    def __repr__(self) -> str:
-        """The settings."""
-        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.settings().items())})"
 
 
 class Rewiring(GraphTransform):
@@ -176,18 +160,6 @@ def apply_change(data: Any, graph: SimpleGraph, change: Change, fill: Fill | Non
     if out.num_nodes != graph.num_nodes:
         out.num_nodes = graph.num_nodes
     return out
-
-
-def edge_attributes(data: Any) -> dict[str, Tensor]:
-    """What holds one row per column of ``edge_index``, by name."""
-    num_columns = data.edge_index.size(1)
-    found = {}
-    for key in data.keys():  # noqa: SIM118
-        value = data[key]
-        aligned = isinstance(value, Tensor) and value.dim() > 0 and value.size(0) == num_columns
-        if "edge" in key and not key.startswith("edge_label") and key != "edge_index" and aligned:
-            found[key] = value
-    return found
 
 
 def _check_merging(attributes: dict[str, Tensor], first: Tensor, direction: Tensor, proper: Tensor, name: str) -> None:

@@ -2,6 +2,9 @@
 
 import json
 import math
+import sys
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -122,10 +125,29 @@ def test_earlier_figures_belong_to_tasks_and_graphs_that_are_measured() -> None:
 
 
 def test_a_library_that_is_absent_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "GraphRicciCurvature", None)
+    monkeypatch.setitem(sys.modules, "GraphRicciCurvature", None)
+    # Left from an earlier import, if there was one.
+    monkeypatch.setitem(sys.modules, "GraphRicciCurvature.OllivierRicci", ModuleType("OllivierRicci"))
     peer, values = peers.ricci_library(PATH, 0.0)
     assert values is None
     assert peer.record(1.0)["failure"].startswith("absent: ")
+
+
+@pytest.mark.parametrize("line", ["import no_such_module", "from json import no_such_name", "1 / 0"])
+def test_a_library_that_is_broken_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str) -> None:
+    package = tmp_path / "GraphRicciCurvature"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "OllivierRicci.py").write_text(line)
+    for name in ("GraphRicciCurvature", "GraphRicciCurvature.OllivierRicci"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        peer, values = peers.ricci_library(PATH, 0.0)
+    finally:
+        sys.modules.pop("GraphRicciCurvature", None)
+    assert values is None
+    assert peer.record(1.0)["failure"].startswith("its import fails: ")
 
 
 def test_networkx_is_timed_and_compared() -> None:

@@ -1,3 +1,4 @@
+import importlib
 import sys
 from types import ModuleType
 
@@ -41,3 +42,28 @@ def test_bad_options_are_refused(walk, options, words):
     with pytest.raises(ConfigError) as error:
         transforms.build_transform(TransformConfig("walk", options))
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize("kind", sorted(transforms.TRANSFORMS))
+def test_every_name_is_that_of_its_class(kind):
+    module, name = transforms.TRANSFORMS[kind].split(":")
+    assert "".join(word.capitalize() for word in kind.split("_")) == name
+    assert module in ("gnnkit.encodings", "gnnkit.rewire")
+
+
+@pytest.mark.parametrize("kind", sorted(transforms.TRANSFORMS))
+def test_a_config_names_every_transform_and_its_mistakes_are_said(kind):
+    module, name = transforms.TRANSFORMS[kind].split(":")
+    config = TransformConfig.from_table({"kind": kind, "no_such_option": 1}, "data.transforms[0]")
+    if hasattr(importlib.import_module(module), name):
+        words = f'[data.transforms {kind}]: unknown key "no_such_option"'
+    else:
+        words = f"[data.transforms {kind}]: this version of gnnkit has no {module}.{name}"
+    with pytest.raises(ConfigError) as error:
+        transforms.build_transform(config)
+    assert words in str(error.value)
+
+
+def test_names_are_told_where_one_is_wrong():
+    with pytest.raises(ConfigError, match='unknown transform "random_wlak"; did you mean "random_walk"'):
+        TransformConfig("random_wlak")

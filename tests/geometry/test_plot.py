@@ -188,6 +188,10 @@ def test_bad_input_is_named(monkeypatch: pytest.MonkeyPatch):
         plot(data.edge_index[:, :1], 4)
     with pytest.raises(DataError, match="up to 4000 nodes, got 5000"):
         plot(data.edge_index, 5000, kind="spectrum")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "matplotlib", None)
+        with pytest.raises(BackendError, match=r"plot needs matplotlib: pip install 'gnnkit\[plot\]'"):
+            plot(data)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(BackendError, match=r"pip install gnnkit\[plot\]"):
+    with pytest.raises(BackendError, match="plot needs matplotlib, which is installed but cannot be imported"):
         plot(data)

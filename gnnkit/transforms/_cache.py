@@ -23,6 +23,7 @@ from gnnkit._files import write_atomic
 from gnnkit._version import __version__
 from gnnkit.errors import ConfigError, DataError
 from gnnkit.graph import Graph
+from gnnkit.transforms.parcel import version
 
 _FORMAT = 1
 _MAX_DEPTH = 12
@@ -128,18 +129,28 @@ def _feed(update: Update, value: Any) -> None:
         raise TypeError(f"{type(value).__module__}.{type(value).__qualname__}")
 
 
-def write(path: Path, graphs: Sequence[Any], results: Sequence[Any]) -> None:
-    """Stores what ``results`` have and ``graphs`` have not.
+def versions(graphs: Sequence[Any]) -> list[dict[str, int | None]]:
+    """How often each tensor of the graphs has been written into, by name."""
+    return [
+        {key: version(value) for key, value in data.to_dict().items() if isinstance(value, Tensor)} for data in graphs
+    ]
+
+
+def write(
+    path: Path, graphs: Sequence[Any], results: Sequence[Any], before: Sequence[Mapping[str, int | None]]
+) -> None:
+    """Stores what ``results`` have and ``graphs`` have not; ``before`` are the :func:`versions` under the key.
 
     Raises:
-        DataError: If an attribute that the transform has set is neither a tensor nor plain (numbers, text, lists and
-            dictionaries of these).
+        DataError: If the transform wrote into a tensor of a graph, which no longer is what the key was made of; or if
+            an attribute that it has set is neither a tensor nor plain (numbers, text, lists and dictionaries of these).
         OSError: If the file cannot be written.
     """
     from safetensors.torch import save as serialize
 
     tensors: dict[str, Tensor] = {}
     entries = []
+    _check_untouched(before, versions(graphs))
     for number, (data, result) in enumerate(zip(graphs, results, strict=True)):
         if type(result) is not type(data):
             raise DataError(f"a result of another class, {type(result).__name__}, is not cached; use cache=None")
@@ -163,6 +174,16 @@ def write(path: Path, graphs: Sequence[Any], results: Sequence[Any]) -> None:
         entries.append(entry)
     text = json.dumps(entries)
     write_atomic(path, serialize(tensors, metadata={"entries": text, "sha256": _checksum(text, tensors)}))
+
+
+def _check_untouched(before: Sequence[Mapping[str, int | None]], after: Sequence[Mapping[str, int | None]]) -> None:
+    for was, now in zip(before, after, strict=True):
+        for key in was:
+            if was[key] != now.get(key):
+                raise DataError(
+                    f"the result is not cached: the transform wrote into attribute {key!r} of the graph given, in "
+                    "place; let it work on a copy, or use cache=None"
+                )
 
 
 def read(path: Path, graphs: Sequence[Any]) -> list[Any]:

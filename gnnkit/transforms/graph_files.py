@@ -19,15 +19,17 @@ from torch_geometric.data.separate import separate
 from torch_geometric.data.storage import GlobalStorage
 
 from gnnkit._files import write_atomic
-from gnnkit.errors import BackendError, DataError
-from gnnkit.rewire._edge_lists import edge_list_text, read_edge_list
-from gnnkit.rewire._rewiring import edge_attributes
+from gnnkit._optional import require
+from gnnkit.compat.pyg import edge_attributes
+from gnnkit.errors import DataError
+from gnnkit.transforms.edge_lists import edge_list_text, read_edge_list
 
 TEXT = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 SUFFIXES = (*TEXT, ".npz", ".graphml", ".pt")
+NAMES = "node_names"
 _OF_DATA = [DataEdgeAttr, DataTensorAttr, GlobalStorage]
 
-logger = logging.getLogger("gnnkit.rewire")
+logger = logging.getLogger("gnnkit.transforms")
 
 
 @dataclass
@@ -51,13 +53,15 @@ class GraphFile:
     networkx: Any = field(default=None, repr=False)
 
 
-def check_suffix(path: Path) -> None:
+def check_suffix(path: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
     """Raises DataError where the suffix is not that of a format."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise DataError(f"{path}: the suffix must tell the format, one of {', '.join(SUFFIXES)}")
+    if path.suffix.lower() not in suffixes:
+        raise DataError(f"{path}: the suffix must tell the format, one of {', '.join(suffixes)}")
 
 
-def read_graphs(path: Path, *, num_nodes: int | None = None, undirected: bool = False) -> GraphFile:
+def read_graphs(
+    path: Path, *, num_nodes: int | None = None, undirected: bool = False, directed: bool | None = None
+) -> GraphFile:
     """Reads a file in the format that its suffix names. Nothing in it is run.
 
     Args:
@@ -65,6 +69,7 @@ def read_graphs(path: Path, *, num_nodes: int | None = None, undirected: bool = 
         num_nodes: For text, the number of nodes; they are then the numbers below.
         undirected: Take every edge of a single graph for undirected. False: this is done where none has its reverse
             in the file, and an error where only some have.
+        directed: Take every edge as it is. None: the same as False, where it cannot be asked for.
 
     Raises:
         DataError: If the file cannot be read, is damaged, holds what a graph file has no need of, or is directed.
@@ -82,8 +87,9 @@ def read_graphs(path: Path, *, num_nodes: int | None = None, undirected: bool = 
         found = _read_graphml(path)
     else:
         found = _read_pt(path)
-    if found.kind == "one":
-        found.once = _symmetrise(found.graphs[0], path, undirected)
+    if found.kind == "one" and not directed:
+        hint = "" if directed is None else ", or as they are with --directed"
+        found.once = _symmetrise(found.graphs[0], path, undirected, hint)
     return found
 
 
@@ -108,7 +114,7 @@ def write_graphs(path: Path, results: Sequence[Any], source: GraphFile) -> None:
     write_atomic(path, content)
 
 
-def _symmetrise(data: Any, path: Path, undirected: bool) -> bool:
+def _symmetrise(data: Any, path: Path, undirected: bool, hint: str) -> bool:
     """Adds the reverse of each edge where the file has none; returns whether it had none."""
     source, target = data.edge_index
     proper = source != target
@@ -121,7 +127,7 @@ def _symmetrise(data: Any, path: Path, undirected: bool) -> bool:
         raise DataError(
             f"{path}: {int((~reversed_too).sum())} of {reversed_too.numel()} edges have no reverse in the file, the "
             "others have, so it is not clear what is undirected; list every edge once, or both directions of every "
-            "edge, or take every line for an undirected edge with --undirected"
+            f"edge, or take every line for an undirected edge with --undirected{hint}"
         )
     attributes = edge_attributes(data)
     logger.info("%s lists each edge once: %d are taken as undirected", path, int(proper.sum()))
@@ -147,6 +153,17 @@ def _lines(data: Any, source: GraphFile) -> tuple[Tensor, list[str], dict[str, T
     """Edges as they are written, names of the nodes, and what stands beside each edge."""
     edge_index = data.edge_index.cpu()
     chosen = _listed(edge_index, source)
+    names = node_names(data, source)
+    columns = {}
+    for key, column in (("edge_weight", "weight"), ("edge_type", "edge_type")):
+        value = data.get(key)
+        if isinstance(value, Tensor) and value.numel() == edge_index.size(1):
+            columns[column] = value.detach().cpu().reshape(-1)[chosen]
+    return edge_index[:, chosen], names, columns
+
+
+def node_names(data: Any, source: GraphFile) -> list[str]:
+    """Names of the nodes as the file has them, and new ones for those that were added."""
     names = list(source.names or map(str, range(int(data.num_nodes))))
     taken = set(names)
     for number in range(int(data.num_nodes) - len(names)):
@@ -155,12 +172,7 @@ def _lines(data: Any, source: GraphFile) -> tuple[Tensor, list[str], dict[str, T
             new = f"virtual{number + len(taken)}"
         names.append(new)
         taken.add(new)
-    columns = {}
-    for key, column in (("edge_weight", "weight"), ("edge_type", "edge_type")):
-        value = data.get(key)
-        if isinstance(value, Tensor) and value.numel() == edge_index.size(1):
-            columns[column] = value.detach().cpu().reshape(-1)[chosen]
-    return edge_index[:, chosen], names, columns
+    return names
 
 
 def _listed(edge_index: Tensor, source: GraphFile) -> Tensor:
@@ -187,6 +199,7 @@ def _read_npz(path: Path) -> GraphFile:
             if not (matrix.data == 1).all():
                 data.edge_weight = torch.from_numpy(matrix.data.astype(np.float64))
             return GraphFile([data], sparse=True)
+        names = arrays.pop(NAMES, None)
         tensors = {key: torch.from_numpy(value) for key, value in arrays.items() if key != "num_nodes"}
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, DataError):
@@ -200,7 +213,7 @@ def _read_npz(path: Path) -> GraphFile:
         data.num_nodes = int(arrays["num_nodes"])
     elif "x" not in tensors:
         raise DataError(f"{path} does not tell the number of nodes; add num_nodes to the archive")
-    return GraphFile([data])
+    return GraphFile([data], names=_names_of(data, None if names is None else names.tolist()))
 
 
 def _npz_bytes(data: Any, source: GraphFile) -> bytes:
@@ -218,21 +231,19 @@ def _npz_bytes(data: Any, source: GraphFile) -> bytes:
         return out.getvalue()
     attributes = edge_attributes(data)
     arrays: dict[str, Any] = {"num_nodes": np.int64(data.num_nodes)}
+    if source.names is not None:
+        arrays[NAMES] = np.array(node_names(data, source), dtype=np.str_)
     for key, value in data.to_dict().items():
         if isinstance(value, Tensor):
             rows = value.detach().cpu()
             rows = rows[:, keep] if key == "edge_index" else rows[keep] if key in attributes else rows
-            arrays[key] = rows.numpy()
+            arrays[key] = (rows.float() if rows.dtype is torch.bfloat16 else rows).numpy()
     np.savez_compressed(out, **arrays)
     return out.getvalue()
 
 
 def _networkx() -> Any:
-    try:
-        import networkx
-    except ImportError as error:
-        raise BackendError("GraphML needs NetworkX: pip install gnnkit[networkx]") from error
-    return networkx
+    return require("networkx", "NetworkX", "GraphML", "networkx")
 
 
 def _read_graphml(path: Path) -> GraphFile:
@@ -298,7 +309,7 @@ def _read_pt(path: Path) -> GraphFile:
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise DataError(f"{path} is damaged or no file of torch: {str(error).splitlines()[0]}") from error
     if isinstance(content, Data) and not isinstance(content, Batch):
-        return GraphFile([_checked(content, path)])
+        return GraphFile([_checked(content, path)], names=_names_of(content, content.get(NAMES)))
     if isinstance(content, list) and all(isinstance(item, Data) and not isinstance(item, Batch) for item in content):
         return GraphFile([_checked(item, path) for item in content], kind="list")
     if isinstance(content, tuple) and len(content) in (2, 3):
@@ -306,6 +317,12 @@ def _read_pt(path: Path) -> GraphFile:
     raise DataError(
         f"{path} must hold a Data, a list of Data, or what InMemoryDataset.save writes, got a {type(content).__name__}"
     )
+
+
+def _names_of(data: Any, names: Any) -> list[str] | None:
+    """What a file says of the names of nodes, if that is one text for each."""
+    texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return names if texts and len(names) == len(set(names)) == data.num_nodes else None
 
 
 def _checked(data: Any, path: Path) -> Any:

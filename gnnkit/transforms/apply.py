@@ -3,20 +3,23 @@
 import logging
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch_geometric.data import Batch, Data
 from torch_geometric.data.data import BaseData
+from torch_geometric.transforms import Compose
 
 from gnnkit.errors import ConfigError, DataError, GnnkitError
-from gnnkit.rewire import _cache
+from gnnkit.transforms import _cache
+from gnnkit.transforms.parcel import Parcel
 
 _CHUNK = 32
 
-logger = logging.getLogger("gnnkit.rewire")
+logger = logging.getLogger("gnnkit.transforms")
 
 
 def apply(
@@ -87,38 +90,66 @@ class _Task:
         self._description = None if folder is None else _cache.transform_description(transform)
         self._home = _process()
 
-    def __call__(self, first: int, graphs: list[Any]) -> tuple[list[Data], str | None]:
+    def __call__(self, first: int, parcel: Parcel) -> tuple[Parcel, str | None]:
         """Results of the graphs, the first of which has number ``first``; and what should be said about them."""
+        graphs = parcel.graphs
         if _process() != self._home:
             torch.set_num_threads(1)
         if self._folder is None or self._description is None:
-            return self._transformed(first, graphs), None
+            return Parcel(transform_graphs(self._transform, graphs, first=first), graphs), None
         path = self._folder / f"{_cache.key_of(graphs, self._description)}.safetensors"
         complaint = None
         try:
-            return _cache.read(path, graphs), None
+            return Parcel(_cache.read(path, graphs), graphs), None
         except FileNotFoundError:
             pass
         except DataError as error:
             complaint = f"graphs {first} to {first + len(graphs) - 1} are computed again: {error}"
-        results = self._transformed(first, graphs)
+        before = _cache.versions(graphs)
+        results = transform_graphs(self._transform, graphs, first=first)
         try:
-            _cache.write(path, graphs, results)
+            _cache.write(path, graphs, results, before)
         except OSError as error:
             complaint = f"results are not cached: cannot write {path} ({error.strerror or error})"
-        return results, complaint
+        return Parcel(results, graphs), complaint
 
-    def _transformed(self, first: int, graphs: list[Any]) -> list[Data]:
-        results = []
-        for number, data in enumerate(graphs, first):
-            try:
-                result = self._transform(data)
-            except GnnkitError as error:
-                raise type(error)(f"graph {number}: {error}") from error
-            if not isinstance(result, Data) or isinstance(result, Batch):
-                raise DataError(f"the transform made a {type(result).__name__} of graph {number}, expected one Data")
-            results.append(result)
-        return results
+
+def transform_graphs(transform: Callable[[Any], Any], graphs: Sequence[Any], *, first: int = 0) -> list[Data]:
+    """The transform of each of a few graphs, here and now; those that offer it take them all at once.
+
+    Args:
+        transform: ``Data -> Data``. Where it has a method ``forward_many`` (``list[Data] -> list[Data]``, the same
+            results), that is called.
+        graphs: Single graphs.
+        first: Number of the first, for messages.
+
+    Raises:
+        DataError: If the transform returns something else than one graph. What it raises itself is passed on; for an
+            error of gnnkit, the message names the graph.
+    """
+    if type(transform) is Compose:
+        for step in transform.transforms:
+            graphs = transform_graphs(step, graphs, first=first)
+        return list(graphs)
+    many = getattr(transform, "forward_many", None)
+    if many is not None:
+        try:
+            return many(graphs)
+        except GnnkitError:
+            # One by one tells which graph it is.
+            pass
+    results = []
+    for number, data in enumerate(graphs, first):
+        try:
+            result = transform(data)
+        except GnnkitError as error:
+            raise type(error)(f"graph {number}: {error}") from error
+        if not isinstance(result, Data) or isinstance(result, Batch):
+            raise DataError(
+                f"{type(transform).__name__} returned {type(result).__name__} for graph {number}, expected one Data"
+            )
+        results.append(result)
+    return results
 
 
 def _process() -> tuple[str, int]:
@@ -127,7 +158,7 @@ def _process() -> tuple[str, int]:
 
 def _in_parallel(
     task: _Task, dataset: Iterable[Any], num_workers: int | None, progress: bool | None
-) -> Iterator[tuple[list[Data], str | None]]:
+) -> Iterator[tuple[list[Any], str | None]]:
     from joblib import Parallel, delayed
     from tqdm import tqdm
 
@@ -137,15 +168,17 @@ def _in_parallel(
     except ValueError:
         # Not every back end can hand over results one by one.
         parallel = Parallel(n_jobs=num_workers)
-    chunks: Any = parallel(delayed(task)(first, graphs) for first, graphs in _chunks(dataset))
+    sent: deque[list[Any]] = deque()
+    chunks: Any = parallel(delayed(task)(first, Parcel(graphs)) for first, graphs in _chunks(dataset, sent))
     disable = None if progress is None else not progress
     with tqdm(total=total, desc=type(task._transform).__name__, unit="graph", disable=disable) as bar:
         for done, complaint in chunks:
-            bar.update(len(done))
-            yield done, complaint
+            bar.update(len(done.graphs))
+            yield done.with_given(sent.popleft()), complaint
 
 
-def _chunks(dataset: Iterable[Any]) -> Iterator[tuple[int, list[Any]]]:
+def _chunks(dataset: Iterable[Any], sent: deque[list[Any]]) -> Iterator[tuple[int, list[Any]]]:
+    """The number of the first graph of each chunk, and the chunk, which is added to ``sent`` as well."""
     chunk: list[Any] = []
     number = 0
     for data in dataset:
@@ -155,7 +188,9 @@ def _chunks(dataset: Iterable[Any]) -> Iterator[tuple[int, list[Any]]]:
         chunk.append(data)
         number += 1
         if len(chunk) == _CHUNK:
+            sent.append(chunk)
             yield number - len(chunk), chunk
             chunk = []
     if chunk:
+        sent.append(chunk)
         yield number - len(chunk), chunk

@@ -2,20 +2,23 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import joblib
 import networkx as nx
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch_geometric.data import Batch, Data, InMemoryDataset
 from torch_geometric.transforms import BaseTransform, Compose, ToUndirected
 
 import gnnkit
 from gnnkit import Graph
+from gnnkit.encodings import Encoding
 from gnnkit.errors import ConfigError, DataError
-from gnnkit.rewire import LASER, Expander, RandomEdges, VirtualNode, _cache, apply
+from gnnkit.rewire import LASER, Expander, RandomEdges, VirtualNode, apply
+from gnnkit.transforms import _cache
 from tests.rewire.made_graphs import data_of
 
 
@@ -70,6 +73,60 @@ def test_back_ends_are_those_of_joblib():
     joblib.register_parallel_backend("plain", Plain)
     with joblib.parallel_config(backend="plain"):
         assert_same(apply(graphs, transform), expected)
+
+
+def test_rewirings_and_encodings_have_the_same_apply():
+    assert gnnkit.rewire.apply is gnnkit.encodings.apply is gnnkit.transforms.apply is apply
+
+
+class NodeNumbers(Encoding):
+    def encode_nodes(self, data: Any, graph_of_node: Tensor) -> dict[str, Tensor]:
+        return {"number": torch.arange(data.num_nodes) - data.ptr[graph_of_node] if "ptr" in data else graph_of_node}
+
+
+def test_encodings_take_small_graphs_side_by_side_in_any_process(tmp_path: Path):
+    graphs = some_graphs()
+    for options in ({}, {"num_workers": 2}, {"num_workers": 2, "cache": tmp_path}, {"cache": tmp_path}):
+        for data, given in zip(apply(graphs, NodeNumbers(), **options), graphs, strict=True):
+            assert data.number.tolist() == list(range(given.num_nodes))
+            assert data.x is given.x, "what was left alone is the tensor that was given"
+            assert "number" not in given
+
+
+class WriteInPlace(BaseTransform):
+    def forward(self, data: Any) -> Any:
+        data.x.add_(1)
+        return data
+
+
+def test_what_is_written_in_place_is_in_the_results_but_not_in_the_cache(tmp_path: Path):
+    expected = [data.x + 1 for data in some_graphs(3)]
+    for workers in (None, 2):
+        found = apply(some_graphs(3), WriteInPlace(), num_workers=workers)
+        assert all(torch.equal(data.x, x) for data, x in zip(found, expected, strict=True))
+    with pytest.raises(DataError, match=r"wrote into attribute 'x' of the graph given, in place.*cache=None"):
+        apply(some_graphs(3), WriteInPlace(), cache=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_transform_that_takes_many_graphs_gets_them():
+    class Many(BaseTransform):
+        sizes: ClassVar[list[int]] = []
+
+        def forward(self, data: Any) -> Any:
+            raise DataError("one by one")
+
+        def forward_many(self, graphs: Any) -> list[Any]:
+            self.sizes.append(len(graphs))
+            if len(self.sizes) == 4:
+                raise DataError("which?")
+            return list(graphs)
+
+    graphs = some_graphs(70)
+    assert_same(apply(graphs, Many()), graphs)
+    assert Many.sizes == [32, 32, 6]
+    with pytest.raises(DataError, match="graph 0: one by one"):
+        apply(graphs, Compose([VirtualNode(), Many()]))
 
 
 def test_workers_run_torch_on_one_thread():
@@ -282,7 +339,7 @@ def test_errors_name_the_graph():
     graphs[35].edge_index = graphs[35].edge_index[:, :1]
     with pytest.raises(DataError, match=r"graph 35: .*directed"):
         apply(graphs, RandomEdges(num_edges=1))
-    with pytest.raises(DataError, match="the transform made a NoneType of graph 0"):
+    with pytest.raises(DataError, match="function returned NoneType for graph 0"):
         apply(graphs, lambda data: None)
 
 

@@ -1,11 +1,11 @@
 """Transforms that add positional or structural node features: ``Data`` in, ``Data`` out; on a ``Batch`` per graph."""
 
+from gnnkit.encodings._encoding import Encoding
 from gnnkit.encodings.curvature_profile import CurvatureProfile
 from gnnkit.encodings.degree_profile import DegreeProfile
 from gnnkit.encodings.ego_degrees import EgoDegrees
 from gnnkit.encodings.graph_random_features import GraphRandomFeatures, SparseGraphRandomFeatures
 from gnnkit.encodings.hop_distances import HopDistances
-from gnnkit.encodings._encoding import Encoding
 from gnnkit.encodings.laplacian import LaplacianEigenvectors
 from gnnkit.encodings.random_feature_propagation import RandomFeaturePropagation
 from gnnkit.encodings.random_walk import RandomWalk
@@ -15,6 +15,7 @@ __all__ = [
     "CurvatureProfile",
     "DegreeProfile",
     "EgoDegrees",
+    "Encoding",
     "GraphRandomFeatures",
     "HopDistances",
     "LaplacianEigenvectors",
@@ -23,6 +24,3 @@ __all__ = [
     "RelativeRandomWalk",
     "SparseGraphRandomFeatures",
 ]
-from gnnkit.transforms.apply import apply
-
-__all__ = ["Encoding", "LaplacianEigenvectors", "RandomWalk", "apply"]

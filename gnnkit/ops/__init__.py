@@ -22,6 +22,7 @@ from gnnkit.ops.masked_spgemm import masked_spgemm
 from gnnkit.ops.scatter import scatter
 from gnnkit.ops.segment import segment_reduce
 from gnnkit.ops.segment_matmul import segment_matmul
+from gnnkit.ops.selective_scan import selective_scan
 from gnnkit.ops.softmax import edge_softmax, segment_softmax
 from gnnkit.ops.sort import sort_index
 from gnnkit.ops.spgemm import spgemm
@@ -34,8 +35,8 @@ __all__ = [
     "attend",
     "dropout_epilogue",
     "edge_softmax",
-    "gated_aggregate",
     "gat",
+    "gated_aggregate",
     "gather",
     "gatv2",
     "k_hop",
@@ -45,6 +46,7 @@ __all__ = [
     "segment_matmul",
     "segment_reduce",
     "segment_softmax",
+    "selective_scan",
     "sort_index",
     "spgemm",
     "spmm",

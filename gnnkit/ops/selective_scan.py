@@ -71,7 +71,8 @@ def selective_scan(
         IndexRangeError: If ``offsets`` do not start at 0, decrease, or do not end at ``T``.
         ConfigError: If an option is no bool.
 
-    Determinism: bitwise, for any number of threads; a sequence gives the same bits alone and among others.
+    Determinism: bitwise, for any number of threads; a sequence gives the same bits alone and among others (without the
+    library, bits depend on the number of all tokens).
     Complexity: ``O(T D N)`` time. Memory beside inputs and results: nothing forward; backward ``O(T D N / 32)``
     (states before every 32nd token, and partial gradients of ``B`` and ``C`` by blocks of 32 channels).
     """
@@ -218,11 +219,14 @@ def blocked_scan(decay: Tensor, enters: Tensor) -> Tensor:
     states, products = torch.empty_like(x), torch.empty_like(a)
     state, product = torch.zeros_like(x[:, 0]), torch.ones_like(a[:, 0])
     for step in range(length):
-        state = a[:, step] * state + x[:, step]
-        product = a[:, step] * product
+        # A decay of zero forgets, whatever there was: NaN and infinity stay in their sequence.
+        forgets = a[:, step] == 0
+        state = torch.where(forgets, x[:, step], a[:, step] * state + x[:, step])
+        product = torch.where(forgets, 0.0, a[:, step] * product)
         states[:, step], products[:, step] = state, product
     for block in range(1, blocks):
-        states[block] += products[block] * states[block - 1, -1]
+        carried = states[block] + products[block] * states[block - 1, -1]
+        states[block] = torch.where(products[block] == 0, states[block], carried)
     return states.flatten(0, 1)[:tokens]
 
 

@@ -22,6 +22,7 @@ NOT_DIFFERENTIABLE = {
     "attention_backward_src",
     "gated_aggregate_backward_dst",
     "gated_aggregate_backward_src",
+    "selective_scan_backward",
 }
 
 

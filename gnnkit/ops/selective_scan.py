@@ -1,7 +1,7 @@
 """Selective scan (S6) over packed sequences."""
 
 from math import isqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -96,8 +96,9 @@ def selective_scan(
                 f"{name} must be {dtype} as u is, got {describe(value)}; convert it with {name}.to(u.dtype)"
             )
     if dtype == torch.bfloat16:
-        u, delta, A, B, C, D, z, delta_bias, initial_state = (
-            None if value is None else value.float() for value in (u, delta, A, B, C, D, z, delta_bias, initial_state)
+        u, delta, A, B, C = (value.float() for value in (u, delta, A, B, C))
+        D, z, delta_bias, initial_state = (
+            None if value is None else value.float() for value in (D, z, delta_bias, initial_state)
         )
     out, final_state = torch.ops.gnnkit.selective_scan(
         u, delta, A, B, C, D, z, delta_bias, initial_state, offsets, delta_softplus, reverse, return_final_state
@@ -251,6 +252,10 @@ def reference(
     u, delta, A, B, C, D, z, delta_bias, initial_state, offsets, softplus: bool, reverse: bool, keep_final: bool
 ) -> tuple[Tensor, Tensor]:
     """All states of all tokens at once, by :func:`blocked_scan`."""
+    dtype = u.dtype
+    u, delta, A, B, C, D, z, delta_bias, initial_state = map(
+        _wide, (u, delta, A, B, C, D, z, delta_bias, initial_state)
+    )
     steps = _steps(u, delta, A, B, C, delta_bias, offsets, softplus, reverse)
     states, _ = _states(steps, initial_state)
     out = torch.einsum("tdn,tn->td", states, steps.c)
@@ -262,13 +267,22 @@ def reference(
     final = u.new_empty((0, *A.shape))
     if keep_final:
         final = _end_states(states, steps, initial_state, offsets.numel() - 1)
-    return out.contiguous(), final
+    return out.to(dtype).contiguous(), final.to(dtype)
+
+
+def _wide(value: Any) -> Any:
+    """In float64, from which results are rounded: torch's last bits depend on strides and on the number of threads."""
+    return None if value is None else value.double().contiguous()
 
 
 def backward_reference(
     grad, grad_final, u, delta, A, B, C, D, z, delta_bias, initial_state, offsets, softplus: bool, reverse: bool
 ) -> tuple[Tensor, ...]:
     """The same scan backwards, over the gradients to the states."""
+    dtype = u.dtype
+    grad, grad_final, u, delta, A, B, C, D, z, delta_bias, initial_state = map(
+        _wide, (grad, grad_final, u, delta, A, B, C, D, z, delta_bias, initial_state)
+    )
     steps = _steps(u, delta, A, B, C, delta_bias, offsets, softplus, reverse)
     states, decay = _states(steps, initial_state)
     grad_z = u.new_empty((0, u.size(1)))
@@ -311,7 +325,7 @@ def backward_reference(
         _in_order(torch.einsum("tdn,td->tn", flow, steps.delta * steps.u), reverse),
         _in_order(torch.einsum("tdn,td->tn", states, upstream), reverse),
     )
-    return (*(value.contiguous() for value in grads), grad_skip, grad_z, grad_bias, grad_initial)
+    return tuple(value.to(dtype).contiguous() for value in (*grads, grad_skip, grad_z, grad_bias, grad_initial))
 
 
 def _fake(u, delta, A, B, C, D, z, delta_bias, initial_state, offsets, softplus, reverse, keep_final):

@@ -11,7 +11,7 @@ from torch import Tensor
 from gnnkit import ops
 from gnnkit.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
 from gnnkit.ops.selective_scan import blocked_scan
-from tests.ops.kernels import needs_kernels
+from tests.ops.kernels import EMULATED, needs_kernels
 
 
 def recurrence(u, delta, A, B, C, D=None, z=None, *, initial=None, reverse=False) -> tuple[Tensor, Tensor]:
@@ -157,7 +157,12 @@ def test_a_carried_state_joins_two_halves(cut: int):
     )
     begun, state = ops.selective_scan(**first, offsets=torch.tensor([0, cut]), return_final_state=True)
     rest = scan(second, [50 - cut], initial_state=state)
-    assert torch.equal(torch.cat([begun, rest]), scan(inputs, [50]))
+    joined, whole = torch.cat([begun, rest]), scan(inputs, [50])
+    if EMULATED:
+        # Chunks that are passed side by side begin elsewhere, and round differently.
+        torch.testing.assert_close(joined, whole, rtol=1e-13, atol=1e-13)
+    else:
+        assert torch.equal(joined, whole)
 
 
 def test_no_steps_leave_what_an_input_adds_and_infinite_rates_forget():

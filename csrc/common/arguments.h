@@ -146,6 +146,29 @@ struct ScanArgs {
   bool reverse;
 };
 
+// A causal convolution of each channel over packed sequences.
+template <typename T>
+struct ConvArgs {
+  const int64_t* offsets;  // [sequences + 1]
+  const T* x;              // [tokens, channels]
+  const T* weight;         // [taps, channels]: the last tap is that of the token itself
+  const T* bias;           // [channels]; null: zero
+  const T* grad;           // [tokens, channels], backward only
+  T* out;                  // [tokens, channels]
+  T* before;               // backward only: gradient before the activation
+  T* grad_weight;          // [parts, taps, channels]
+  T* grad_bias;            // [parts, channels]; null: not wanted
+  int64_t sequences;
+  int64_t tokens;
+  int64_t channels;
+  int64_t taps;
+  bool silu;
+  bool reverse;
+};
+
+// Tokens whose gradients to the weights are added up before those of others join them.
+constexpr int64_t kConvTokens = 1024;
+
 // Channels that one task works on.
 constexpr int64_t kScanChannels = 32;
 // The backward pass keeps the state before every so many tokens, and makes those in between again.

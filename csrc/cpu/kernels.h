@@ -107,6 +107,12 @@ struct ScanTask {
   template <typename T>                                                              \
   void scan_backward_block(const ScanArgs<T>&, const ScanTask&, T* scratch);         \
   template <typename T>                                                              \
+  void conv_rows(const ConvArgs<T>&, int64_t begin, int64_t end);                    \
+  template <typename T>                                                              \
+  void conv_activation_rows(const ConvArgs<T>&, int64_t begin, int64_t end);         \
+  template <typename T>                                                              \
+  void conv_backward_rows(const ConvArgs<T>&, int64_t begin, int64_t end);           \
+  template <typename T>                                                              \
   void sum_partials(const PartialArgs<T>&, int64_t begin, int64_t end);              \
   }
 

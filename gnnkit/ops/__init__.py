@@ -14,6 +14,7 @@ from gnnkit.ops import (  # noqa: F401 (they only register operators)
     supporting_edges,
 )
 from gnnkit.ops.attention import attend, gat, gatv2
+from gnnkit.ops.causal_conv import causal_conv1d
 from gnnkit.ops.dropout import dropout_epilogue
 from gnnkit.ops.edges import aggregate, gather
 from gnnkit.ops.gate import gated_aggregate
@@ -33,6 +34,7 @@ _backend.load()
 __all__ = [
     "aggregate",
     "attend",
+    "causal_conv1d",
     "dropout_epilogue",
     "edge_softmax",
     "gat",

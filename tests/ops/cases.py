@@ -400,6 +400,29 @@ def _selective_scan(states: int, *, reverse: bool, plain: bool) -> OpCase:
     return OpCase(name, call, shapes, oracle, twice_differentiable=False)
 
 
+def _causal_conv1d(taps: int, activation: str, *, reverse: bool, bias: bool) -> OpCase:
+    def shapes(sample: Sample) -> dict[str, tuple[int, ...]]:
+        found = {"x": (sample.graph.num_edges, sample.width), "weight": (sample.width, taps)}
+        return found | ({"bias": (sample.width,)} if bias else {})
+
+    def call(sample: Sample, t: Tensors) -> Tensor:
+        options = {"offsets": sample.ptr, "activation": activation, "reverse": reverse}
+        return ops.causal_conv1d(t["x"], t["weight"], t.get("bias"), **options)
+
+    def oracle(sample: Sample, a: Arrays) -> np.ndarray:
+        out = np.zeros_like(a["x"]) + a.get("bias", 0)
+        for sequence in range(sample.graph.num_dst):
+            tokens = np.flatnonzero(sample.segment == sequence)
+            own = a["x"][tokens[::-1] if reverse else tokens]
+            for place, token in enumerate(tokens[::-1] if reverse else tokens):
+                for back in range(min(taps, place + 1)):
+                    out[token] += a["weight"][:, taps - 1 - back] * own[place - back]
+        return ACTIVATIONS[activation](out)
+
+    name = f"causal_conv1d-{taps}-{activation}{'-reverse' if reverse else ''}"
+    return OpCase(name, call, shapes, oracle, twice_differentiable=False)
+
+
 CASES = [
     *(_segment_reduce(reduce) for reduce in ("sum", "mean", "min", "max")),
     *(_scatter(reduce) for reduce in ("sum", "mean", "min", "max")),
@@ -465,6 +488,9 @@ CASES = [
     _selective_scan(3, reverse=False, plain=False),
     _selective_scan(16, reverse=True, plain=False),
     _selective_scan(2, reverse=False, plain=True),
+    _causal_conv1d(4, "silu", reverse=False, bias=True),
+    _causal_conv1d(3, "none", reverse=True, bias=True),
+    _causal_conv1d(1, "silu", reverse=True, bias=False),
 ]
 
 

@@ -240,6 +240,19 @@ def _selective_scan(draw: Draw) -> Arguments:
     }
 
 
+@entry("causal_conv1d")
+def _causal_conv1d(draw: Draw) -> Arguments:
+    count, dtype, channels = draw(small), draw(float_dtypes), draw(widths)
+    return {
+        "x": rows(draw, count, channels, dtype=dtype),
+        "weight": rows(draw, channels, draw(st.sampled_from([1, 2, 4, 9])), dtype=dtype),
+        "bias": optional(draw, lambda: rows(draw, channels, dtype=dtype)),
+        "offsets": boundaries(draw, count),
+        "activation": draw(st.sampled_from(["none", "silu"])),
+        "reverse": draw(st.booleans()),
+    }
+
+
 def _factors(draw: Draw) -> Arguments:
     """Two graphs with a product, and weights for one, both or none of them."""
     num_dst, inner, num_src = draw(small), draw(small), draw(small)

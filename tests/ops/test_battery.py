@@ -23,6 +23,7 @@ NOT_DIFFERENTIABLE = {
     "gated_aggregate_backward_dst",
     "gated_aggregate_backward_src",
     "selective_scan_backward",
+    "causal_conv1d_backward",
 }
 
 

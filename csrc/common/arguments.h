@@ -111,4 +111,67 @@ struct GateArgs {
   double epsilon;
 };
 
+// A selective scan over packed sequences: out_t = <C_t, h_t> + D u_t, h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t,
+// gated by z. Partial sums of the backward pass come from groups of sequences and blocks of channels whose number
+// depends on sizes alone.
+template <typename T>
+struct ScanArgs {
+  const int64_t* offsets;  // [sequences + 1]
+  const T* u;              // [tokens, channels]
+  const T* delta;          // [tokens, channels]
+  const T* a;              // [channels, states]
+  const T* b;              // [tokens, states]
+  const T* c;              // [tokens, states]
+  const T* skip;           // [channels]: D; null: zero
+  const T* z;              // [tokens, channels]; null: no gate
+  const T* delta_bias;     // [channels]; null: zero
+  const T* initial;        // [sequences, channels, states]; null: zero
+  T* out;                  // [tokens, channels]
+  T* final_state;          // [sequences, channels, states]; null: not wanted
+  const T* grad;           // [tokens, channels]
+  const T* grad_final;     // [sequences, channels, states]; null: zero
+  T* grad_u;
+  T* grad_delta;
+  T* grad_z;           // null: no gate
+  T* grad_initial;     // null: not wanted
+  T* grad_b;           // [blocks, tokens, states]
+  T* grad_c;           // [blocks, tokens, states]
+  T* grad_a;           // [groups, channels, states]
+  T* grad_skip;        // [groups, channels]; null: none
+  T* grad_delta_bias;  // [groups, channels]; null: none
+  int64_t tokens;
+  int64_t channels;
+  int64_t states;
+  bool softplus;
+  bool reverse;
+};
+
+// A causal convolution of each channel over packed sequences.
+template <typename T>
+struct ConvArgs {
+  const int64_t* offsets;  // [sequences + 1]
+  const T* x;              // [tokens, channels]
+  const T* weight;         // [taps, channels]: the last tap is that of the token itself
+  const T* bias;           // [channels]; null: zero
+  const T* grad;           // [tokens, channels], backward only
+  T* out;                  // [tokens, channels]
+  T* before;               // backward only: gradient before the activation
+  T* grad_weight;          // [parts, taps, channels]
+  T* grad_bias;            // [parts, channels]; null: not wanted
+  int64_t sequences;
+  int64_t tokens;
+  int64_t channels;
+  int64_t taps;
+  bool silu;
+  bool reverse;
+};
+
+// Tokens whose gradients to the weights are added up before those of others join them.
+constexpr int64_t kConvTokens = 1024;
+
+// Channels that one task works on.
+constexpr int64_t kScanChannels = 32;
+// The backward pass keeps the state before every so many tokens, and makes those in between again.
+constexpr int64_t kScanTokens = 32;
+
 }  // namespace gnnkit

@@ -59,6 +59,14 @@ struct PartialArgs {
   int64_t size;
 };
 
+// The part of a selective scan that one thread does at a time: all sequences of a group, some channels of each.
+struct ScanTask {
+  int64_t group;
+  int64_t first_sequence;
+  int64_t last_sequence;
+  int64_t block;
+};
+
 #define GNNKIT_DECLARE_KERNELS(isa)                                                  \
   namespace isa {                                                                    \
   template <typename T, typename I>                                                  \
@@ -94,6 +102,16 @@ struct PartialArgs {
   void epilogue_backward_range(const EpilogueArgs<T>&, int64_t begin, int64_t end);  \
   template <typename T>                                                              \
   void product_block(const ProductArgs<T>&);                                         \
+  template <typename T>                                                              \
+  void scan_block(const ScanArgs<T>&, const ScanTask&, T* scratch);                  \
+  template <typename T>                                                              \
+  void scan_backward_block(const ScanArgs<T>&, const ScanTask&, T* scratch);         \
+  template <typename T>                                                              \
+  void conv_rows(const ConvArgs<T>&, int64_t begin, int64_t end);                    \
+  template <typename T>                                                              \
+  void conv_activation_rows(const ConvArgs<T>&, int64_t begin, int64_t end);         \
+  template <typename T>                                                              \
+  void conv_backward_rows(const ConvArgs<T>&, int64_t begin, int64_t end);           \
   template <typename T>                                                              \
   void sum_partials(const PartialArgs<T>&, int64_t begin, int64_t end);              \
   }

@@ -1,7 +1,7 @@
 #include "cuda/dropout.cuh"
 
 #include "common/epilogue.h"
-#include "cuda/row_reduction.h"
+#include "cuda/column_sums.cuh"
 
 namespace gnnkit {
 
@@ -39,19 +39,6 @@ Tensor dropout_epilogue(const Tensor& x_in, const OptionalTensor& bias_in, const
                   dropping_of(seed, x.numel(), p));
   });
   return out;
-}
-
-// Column sums, in the order that sums of rows of one segment have.
-template <typename T, typename Out>
-void sum_columns(const T* values, Out* out, int64_t rows, int64_t width, const Tensor& like, Stream stream) {
-  const Tensor ptr = scratch(2 * static_cast<int64_t>(sizeof(int64_t)), like);
-  GNNKIT_LAUNCH(whole_segment<int64_t>, dim3(1), kWarp, 0, stream, rows, write<int64_t>(ptr));
-  SpmmArgs<T, int64_t> args{};
-  args.rowptr = read<int64_t>(ptr);
-  args.x = values;
-  args.num_edges = rows;
-  args.width = width;
-  sum_rows(args, out, {1, rows}, like, stream);
 }
 
 std::tuple<Tensor, Tensor> dropout_epilogue_backward(const Tensor& grad_in, const Tensor& x_in,

@@ -115,10 +115,4 @@ __global__ void __launch_bounds__(kBlock)
   });
 }
 
-// The boundaries of one segment that holds all rows.
-template <typename I>
-__global__ void __launch_bounds__(kWarp) whole_segment(const I rows, I* const ptr) {
-  if (threadIdx.x < 2) ptr[threadIdx.x] = threadIdx.x == 0 ? I(0) : rows;
-}
-
 }  // namespace gnnkit

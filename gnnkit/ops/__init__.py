@@ -19,6 +19,7 @@ from gnnkit.ops import (  # noqa: F401 (they only register operators)
     supporting_edges,
 )
 from gnnkit.ops.attention import attend, gat, gatv2
+from gnnkit.ops.causal_conv import causal_conv1d
 from gnnkit.ops.dropout import dropout_epilogue
 from gnnkit.ops.edges import aggregate, gather
 from gnnkit.ops.gate import gated_aggregate
@@ -27,6 +28,7 @@ from gnnkit.ops.masked_spgemm import masked_spgemm
 from gnnkit.ops.scatter import scatter
 from gnnkit.ops.segment import segment_reduce
 from gnnkit.ops.segment_matmul import segment_matmul
+from gnnkit.ops.selective_scan import selective_scan
 from gnnkit.ops.softmax import edge_softmax, segment_softmax
 from gnnkit.ops.sort import sort_index
 from gnnkit.ops.spgemm import spgemm
@@ -37,10 +39,11 @@ _backend.load()
 __all__ = [
     "aggregate",
     "attend",
+    "causal_conv1d",
     "dropout_epilogue",
     "edge_softmax",
-    "gated_aggregate",
     "gat",
+    "gated_aggregate",
     "gather",
     "gatv2",
     "k_hop",
@@ -50,6 +53,7 @@ __all__ = [
     "segment_matmul",
     "segment_reduce",
     "segment_softmax",
+    "selective_scan",
     "sort_index",
     "spgemm",
     "spmm",

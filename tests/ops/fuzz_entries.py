@@ -218,6 +218,41 @@ def _segment_matmul(draw: Draw) -> Arguments:
     return {"x": rows(draw, count, inner, dtype=dtype), "ptr": ptr, "weight": weight}
 
 
+@entry("selective_scan")
+def _selective_scan(draw: Draw) -> Arguments:
+    count, dtype, channels, states = draw(small), draw(float_dtypes), draw(widths), draw(st.sampled_from([1, 3, 16]))
+    offsets = boundaries(draw, count)
+    sequences = len(offsets) - 1
+    return {
+        "u": rows(draw, count, channels, dtype=dtype),
+        "delta": rows(draw, count, channels, dtype=dtype),
+        "A": -rows(draw, channels, states, dtype=dtype).abs(),
+        "B": rows(draw, count, states, dtype=dtype),
+        "C": rows(draw, count, states, dtype=dtype),
+        "D": optional(draw, lambda: rows(draw, channels, dtype=dtype)),
+        "z": optional(draw, lambda: rows(draw, count, channels, dtype=dtype)),
+        "offsets": offsets,
+        "delta_bias": optional(draw, lambda: rows(draw, channels, dtype=dtype)),
+        "delta_softplus": draw(st.booleans()),
+        "reverse": draw(st.booleans()),
+        "initial_state": optional(draw, lambda: rows(draw, sequences, channels, states, dtype=dtype)),
+        "return_final_state": draw(st.booleans()),
+    }
+
+
+@entry("causal_conv1d")
+def _causal_conv1d(draw: Draw) -> Arguments:
+    count, dtype, channels = draw(small), draw(float_dtypes), draw(widths)
+    return {
+        "x": rows(draw, count, channels, dtype=dtype),
+        "weight": rows(draw, channels, draw(st.sampled_from([1, 2, 4, 9])), dtype=dtype),
+        "bias": optional(draw, lambda: rows(draw, channels, dtype=dtype)),
+        "offsets": boundaries(draw, count),
+        "activation": draw(st.sampled_from(["none", "silu"])),
+        "reverse": draw(st.booleans()),
+    }
+
+
 def _factors(draw: Draw) -> Arguments:
     """Two graphs with a product, and weights for one, both or none of them."""
     num_dst, inner, num_src = draw(small), draw(small), draw(small)

@@ -22,6 +22,8 @@ NOT_DIFFERENTIABLE = {
     "attention_backward_src",
     "gated_aggregate_backward_dst",
     "gated_aggregate_backward_src",
+    "selective_scan_backward",
+    "causal_conv1d_backward",
 }
 
 

@@ -49,7 +49,8 @@ class Method:
     def description(self) -> dict[str, Any]:
         """All that results depend on, for records."""
         return {
-            "encoding": self.encoding, "settings": self.settings, "network": self.network, "categories": self.categories,
+            "encoding": self.encoding, "settings": self.settings, "network": self.network,
+            "categories": self.categories,
             "attributes": [*self.node, *self.edge, *(self.pair or ())],
         }  # fmt: skip
 

@@ -12,6 +12,7 @@ from gnnkit.encodings.random_feature_propagation import RandomFeaturePropagation
 from gnnkit.encodings.random_walk import RandomWalk
 from gnnkit.encodings.relative_random_walk import RelativeRandomWalk
 from gnnkit.encodings.resistance_embedding import ResistanceEmbedding
+from gnnkit.transforms import apply
 
 __all__ = [
     "CurvatureProfile",
@@ -27,4 +28,5 @@ __all__ = [
     "RelativeRandomWalk",
     "ResistanceEmbedding",
     "SparseGraphRandomFeatures",
+    "apply",
 ]

@@ -10,6 +10,7 @@ from gnnkit.encodings.laplacian import LaplacianEigenvectors
 from gnnkit.encodings.random_feature_propagation import RandomFeaturePropagation
 from gnnkit.encodings.random_walk import RandomWalk
 from gnnkit.encodings.relative_random_walk import RelativeRandomWalk
+from gnnkit.transforms import apply
 
 __all__ = [
     "CurvatureProfile",
@@ -23,4 +24,5 @@ __all__ = [
     "RandomWalk",
     "RelativeRandomWalk",
     "SparseGraphRandomFeatures",
+    "apply",
 ]

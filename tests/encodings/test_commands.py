@@ -312,7 +312,7 @@ def test_wrong_options_are_argparse_errors(arguments: list[str], words: str, cap
 
 def test_mistakes_are_one_message(capsys: pytest.CaptureFixture[str]):
     Path("in.csv").write_text("0,1\n1,2\n")
-    assert "steps must be at least 1" in fails(["in.csv", "out.csv", *RWSE, "0"], capsys)
+    assert "steps must be an integer of at least 1" in fails(["in.csv", "out.csv", *RWSE, "0"], capsys)
     assert "there is no file none.csv" in fails(["none.csv", "out.csv", *RWSE, "2"], capsys)
     for name in ("out.graphml", "out.txt", "out"):
         error = fails(["in.csv", name, *RWSE, "2"], capsys)

@@ -23,6 +23,7 @@ class Method:
         edge: Patterns of the attributes that have a row for every edge.
         pair: Patterns of an index of pairs of nodes ``[2, P]`` and of their features ``[P, *]``. None: there are no
             pairs.
+        categories: The features of pairs are categories from 0 to one below this, which become one-hot rows.
         network: Which network reads it; see :mod:`benchmarks.expressivity.networks`.
     """
 
@@ -32,6 +33,7 @@ class Method:
     node: tuple[str, ...] = ()
     edge: tuple[str, ...] = ()
     pair: tuple[str, str] | None = None
+    categories: int | None = None
     network: str = "gin"
 
     def transform(self) -> Any:
@@ -48,6 +50,7 @@ class Method:
         """All that results depend on, for records."""
         return {
             "encoding": self.encoding, "settings": self.settings, "network": self.network,
+            "categories": self.categories,
             "attributes": [*self.node, *self.edge, *(self.pair or ())],
         }  # fmt: skip
 
@@ -71,7 +74,7 @@ METHODS = (
     Method("ResistanceEmbedding", "ResistanceEmbedding", {"k": 8}, node=ITSELF),
     Method("EgoDegrees", "EgoDegrees", {"depth": 2}, node=ITSELF),
     Method("EgoDegrees, edges", "EgoDegrees", {"depth": 1, "level": "edge", "max_degree": 20}, edge=("edge_{}",)),
-    Method("HopDistances", "HopDistances", {"max_distance": 20}, pair=PAIRS),
+    Method("HopDistances", "HopDistances", {"max_distance": 20}, pair=("{}_index", "{}"), categories=21),
     Method("RelativeRandomWalk", "RelativeRandomWalk", {"steps": 20}, node=ITSELF, pair=PAIRS),
     Method(
         "RelativeRandomWalk, GRIT", "RelativeRandomWalk", {"steps": 20}, node=ITSELF, pair=PAIRS,
@@ -130,6 +133,8 @@ def describe(method: Method, transform: Any, batch: Any) -> Description:
     pair_index = pair = None
     if method.pair is not None:
         pair_index, values = (encoded[pattern.format(prefix)] for pattern in method.pair)
+        if method.categories is not None:
+            values = torch.nn.functional.one_hot(values, method.categories)
         pair = _rows(method, {method.pair[1]: values}, pair_index.size(1))[method.pair[1]]
     return Description(
         ptr,

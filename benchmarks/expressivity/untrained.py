@@ -30,7 +30,7 @@ _BLOCK = 2**24
 
 
 class Signatures:
-    """Signatures of graphs of one size, and how far those of their copies lie from them."""
+    """Signatures of graphs, and how far those of their copies lie from them."""
 
     def __init__(self) -> None:
         self._parts: list[Tensor] = []
@@ -39,7 +39,13 @@ class Signatures:
         self._scale = 0.0
 
     def add(self, value: Tensor) -> None:
-        """Takes further graphs, ``[G, COPIES + CHECKS, S]``; each graph itself comes first."""
+        """Takes further graphs, ``[G, COPIES + CHECKS, S]``; each graph itself comes first.
+
+        Raises:
+            ValueError: If something is not finite, and would compare as neither equal nor different.
+        """
+        if not bool(value.isfinite().all()):
+            raise ValueError("a feature, or an output of a network, is not finite")
         distance = (value - value[:, :1]).abs().amax(dim=2)
         self._parts.append(value[:, 0].clone())
         self._noise.append(distance[:, :COPIES].amax(dim=1))
@@ -48,7 +54,9 @@ class Signatures:
 
     def excess(self) -> Tensor:
         """How far graphs lie apart, in units of what two copies of one graph may; float32 ``[G, G]``."""
-        value, noise = torch.cat(self._parts), torch.cat(self._noise)
+        width = max(part.size(1) for part in self._parts)
+        value = torch.cat([torch.nn.functional.pad(part, (0, width - part.size(1))) for part in self._parts])
+        noise = torch.cat(self._noise)
         step = max(1, _BLOCK // value.numel())
         rows = [
             torch.cdist(part, value, p=float("inf")) / self._bound(torch.maximum(spread[:, None], noise))
@@ -73,27 +81,26 @@ def row_signature(rows: Tensor, ptr: Tensor, seed: int) -> Tensor:
 
     Args:
         rows: ``[N, F]``.
-        ptr: First row of each of ``G`` multisets of one size ``n``, and ``N``.
+        ptr: First row of each of ``G`` multisets, and ``N``, ``[G + 1]``.
         seed: Draws the directions, the same for all rows of one width.
 
     Returns:
-        ``[G, n * DIRECTIONS]``.
-
-    Raises:
-        ValueError: If the multisets are not of one size; then they need no signature to be told apart.
+        ``[G, n * DIRECTIONS]`` for at most ``n`` rows; the signatures of smaller multisets end in zeros, so that their
+        sizes must be compared too.
     """
     sizes = ptr.diff()
-    if not bool((sizes == sizes[0]).all()):
-        raise ValueError(f"the graphs have from {int(sizes.min())} to {int(sizes.max())} rows; expected one size")
     drawn = np.random.default_rng([seed, 2, rows.size(1)]).standard_normal((rows.size(1), DIRECTIONS))
-    products = (rows @ torch.from_numpy(drawn)).reshape(sizes.numel(), -1, DIRECTIONS)
-    return products.sort(dim=1).values.flatten(1)
+    padded = torch.full((sizes.numel(), int(sizes.max()), DIRECTIONS), torch.inf, dtype=torch.float64)
+    graph = torch.repeat_interleave(sizes)
+    padded[graph, torch.arange(rows.size(0)) - ptr[graph]] = rows @ torch.from_numpy(drawn)
+    ordered = padded.sort(dim=1).values
+    return ordered.masked_fill(ordered.isinf(), 0.0).flatten(1)
 
 
 def signatures(
     method: Method, transform: Any, dataset: GraphDataset, numbers: list[int], seed: int
 ) -> dict[str, Signatures]:
-    """Signatures of graphs of one size and one number of edges, by what they are made of.
+    """Signatures of graphs, by what they are made of.
 
     ``node ...`` and ``edge ...`` are single attributes, ``nodes`` and ``edges`` all in one, ``pairs`` the features of
     pairs, ``network ...`` the outputs of networks with random weights.
@@ -110,7 +117,10 @@ def signatures(
         networks = networks or [
             build(method.network, description, seed + number, torch.float64).eval() for number in range(WEIGHTS)
         ]
-        values = {key: row_signature(rows, ptr, seed) for key, rows, ptr in _parts(description)}
+        values: dict[str, Tensor] = {}
+        for key, rows, ptr in _parts(description):
+            values[key] = row_signature(rows, ptr, seed)
+            values[f"number of {key}"] = ptr.diff().double()
         inputs = Inputs(description, torch.float64)
         for number, network in enumerate(networks):
             values[f"network {number}"] = network(inputs)
@@ -134,7 +144,7 @@ def _parts(description: Description) -> list[tuple[str, Tensor, Tensor]]:
 
 @dataclass
 class Verdict:
-    """How far graphs of one size lie apart, in units of what two copies of one graph may: above 1 they are told apart.
+    """How far graphs lie apart, in units of what two copies of one graph may: above 1 they are told apart.
 
     Attributes:
         excess: ``[G, G]``.
@@ -154,7 +164,7 @@ class Verdict:
 def tell_apart(
     method: Method, transform: Any, dataset: GraphDataset, numbers: list[int], seed: int = 0
 ) -> dict[str, Verdict]:
-    """Compares all pairs of graphs of one size and one number of edges, by ``features`` and through a ``network``."""
+    """Compares all pairs of graphs, by ``features`` and through a ``network``."""
     with torch.no_grad():
         found = signatures(method, transform, dataset, numbers, seed)
     verdicts: dict[str, Verdict] = {}

@@ -106,8 +106,9 @@ namespace walk_detail {
 
 inline bool same_row(const WalkRows& a, const WalkRows& b, int64_t row) {
   const int64_t begin = a.start[row], other = b.start[row], size = a.start[row + 1] - begin;
-  return size == b.start[row + 1] - other && std::equal(&a.col[begin], &a.col[begin] + size, &b.col[other]) &&
-         std::equal(&a.value[begin], &a.value[begin] + size, &b.value[other]);
+  return size == b.start[row + 1] - other &&
+         std::equal(a.col.data() + begin, a.col.data() + begin + size, b.col.data() + other) &&
+         std::equal(a.value.data() + begin, a.value.data() + begin + size, b.value.data() + other);
 }
 
 // Depth first, so that numbers near each other mostly are nodes near each other.

@@ -204,8 +204,9 @@ class GraphRandomFeatures(_WalkFeatures):
     with the features :math:`\Phi` of :class:`SparseGraphRandomFeatures`, where kernels, walks and settings are
     explained, and a matrix ``R`` of ``width`` ``k`` columns of independent random signs (Achlioptas, "Database-friendly
     random projections", 2003), the same one for both ensembles. The projection adds a variance of at most
-    :math:`2 |\Phi_i|^2 |\Phi'_j|^2 / k`. On a ``Batch`` the signs of each graph are its own, so that inner products of
-    nodes of different graphs estimate zero.
+    :math:`2 |\Phi_i|^2 |\Phi'_j|^2 / k` to every inner product, also where ``K`` is nearly zero: for the kernel matrix
+    of a large graph take the sparse features. On a ``Batch`` the signs of each graph are its own, so that inner
+    products of nodes of different graphs estimate zero.
 
     Written as a node attribute: ``attr_name`` float32 ``[N, width]``, and with ``paired`` also
     ``attr_name + "_second"``.

@@ -100,7 +100,7 @@ def _eigenvectors(
         found = list(eigenpairs(graph, k, normalized=normalized, transform="LaplacianEigenvectors"))
     if not found:
         return vectors, values, mask
-    for pairs, column in zip(found, _columns(found, owner, num_graphs), strict=True):
+    for pairs, column in zip(found, rank_in_graph(found, owner, num_graphs), strict=True):
         component, index = np.nonzero(column < k)
         target = column[component, index]
         nodes = pairs.part.nodes[component]
@@ -119,7 +119,7 @@ def _of_random_walk(pairs: Eigenpairs) -> np.ndarray:
     return vectors * sign_of_largest(vectors)[:, None, :]
 
 
-def _columns(found: list[Eigenpairs], owner: np.ndarray, num_graphs: int) -> list[np.ndarray]:
+def rank_in_graph(found: list[Eigenpairs], owner: np.ndarray, num_graphs: int) -> list[np.ndarray]:
     """The rank of every eigenpair within its graph, per entry of ``found`` ``[components, count]``."""
     shapes = [pairs.values.shape for pairs in found]
     graph = np.concatenate([owner[pairs.part.nodes[:, 0]] for pairs in found])

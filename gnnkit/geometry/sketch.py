@@ -51,6 +51,23 @@ def sketch_resistance(graph: SimpleGraph, pairs: Tensor, epsilon: float, seed: i
     return out / rows
 
 
+def sketch_coordinates(graph: SimpleGraph, count: int, seed: int) -> Tensor:
+    """The transpose of such a ``Z`` of ``count`` rows: coordinates of the nodes, float64 ``[N, count]``.
+
+    Solutions are as accurate as an ``epsilon`` of 0.1 takes.
+    """
+    generator = seeded_generator(seed)
+    laplacian = Laplacian.for_many_solutions(graph)
+    root = graph.edge_weight.sqrt()
+    tolerance = 0.1 * _SOLVER_SHARE / math.sqrt(max(graph.num_nodes, 1))
+    blocks = []
+    for begin in range(0, count, BLOCK):
+        width = min(BLOCK, count - begin)
+        word = torch.randint(2**BLOCK, (graph.num_edges,), generator=generator)
+        blocks.append(_rows(laplacian, root, word, width, tolerance)[laplacian.place])
+    return torch.cat(blocks, dim=1) / math.sqrt(count)
+
+
 def _rows(laplacian: Laplacian, root: Tensor, word: Tensor, width: int, tolerance: float) -> Tensor:
     graph, split = laplacian.graph, laplacian.num_eliminated
     block = torch.ops.gnnkit.sketch_sums(graph.rowptr, graph.col, graph.edge, root, word, width)

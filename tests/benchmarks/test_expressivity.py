@@ -183,8 +183,35 @@ def test_signatures_tell_multisets_apart_and_forget_their_order() -> None:
     found = untrained.row_signature(rows.flatten(0, 1), torch.tensor([0, 5, 10, 15]), 0)
     assert torch.allclose(found[0], found[1], atol=1e-12)
     assert not torch.allclose(found[0], found[2], atol=1e-3)
-    with pytest.raises(ValueError, match="from 2 to 3 rows"):
-        untrained.row_signature(torch.ones(5, 1), torch.tensor([0, 2, 5]), 0)
+    # One row fewer: what is left is padded.
+    fewer = untrained.row_signature(rows[:2].flatten(0, 1)[1:], torch.tensor([0, 4, 9]), 0)
+    assert torch.allclose(fewer[1], found[1])
+    assert bool((fewer[0, -untrained.DIRECTIONS :] == 0).all())
+
+
+def test_graphs_with_different_numbers_of_pairs_are_told_apart_and_what_is_not_finite_is_refused() -> None:
+    class Reached:
+        """All pairs of nodes that a path joins, with nothing to tell them from each other."""
+
+        attr_name = "pairs"
+        value = 0.0
+
+        def __call__(self, batch: Any) -> Any:
+            out = batch.clone()
+            adjacent = torch.zeros(batch.num_nodes, batch.num_nodes)
+            adjacent[batch.edge_index[0], batch.edge_index[1]] = 1
+            out.pairs_index = adjacent.matrix_power(6).add(adjacent.matrix_power(5)).nonzero().T
+            out.pairs_value = torch.full((out.pairs_index.size(1), 1), self.value)
+            return out
+
+    method = Method("reached", "made here", pair=("{}_index", "{}_value"))
+    dataset = packed([np.stack([HEXAGON, TRIANGLES])])
+    assert untrained.tell_apart(method, Reached(), dataset, [0, 1])["features"].apart.tolist() == [
+        [False, True], [True, False],
+    ]  # fmt: skip
+    Reached.value = float("nan")
+    with pytest.raises(ValueError, match="not finite"):
+        untrained.tell_apart(method, Reached(), dataset, [0, 1])
 
 
 def test_without_training_walks_tell_what_message_passing_does_not() -> None:

@@ -56,6 +56,11 @@ def _described(value: Any, depth: int) -> Any:
     if isinstance(value, BaseTransform) and depth < _MAX_DEPTH:
         settings = getattr(value, "settings", None)
         held: dict[str, Any] = settings() if settings is not None else vars(value)
+        if settings is not None and held.get("seed", 0) is None:
+            raise ConfigError(
+                f"a result of {type(value).__name__}(seed=None) is not cached: it is another one each time, and a "
+                "cache would keep the first; give it a seed, or use cache=None"
+            )
         described = {str(key): _described(item, depth + 1) for key, item in held.items()}
         return {"class": _class_name(type(value)), "settings": described}
     raise ConfigError(

@@ -93,15 +93,22 @@ def _form(name: str, annotation: Any) -> dict[str, Any] | None:
         if optional:
             return {"choices": [*literal, None], "type": _or_none(str, True), "metavar": _choices([*literal, "none"])}
         return {"choices": literal}
+    if any(typing.get_origin(kind) is dict for kind in kinds):
+        return {"type": _or_none(_table, optional), "metavar": "NAME=VALUE,..."}
     several = next((kind for kind in kinds if _sequence_of(kind) is not None), None)
+    single, metavar = _converter(kinds)
     if several is not None:
-        item = _sequence_of(several)
-        convert = _converter(_kinds(item) | (kinds - {several}))
-        return None if convert is None else {"type": _or_none(_listed(convert), optional), "metavar": "A,B,..."}
-    convert = _converter(kinds)
-    if convert is None:
+        item, _ = _converter(_kinds(_sequence_of(several)))
+        if item is None:
+            return None
+        # Of numbers, or else a word: a kernel by its coefficients or by its name.
+        convert, metavar = (
+            (_either(_listed(item), str), "A,B,...|TEXT") if single is str else (_listed(item), "A,B,...")
+        )
+    elif single is None:
         return None
-    metavar = {_number: "NUMBER", int: "INTEGER", str: "TEXT"}[convert]
+    else:
+        convert = single
     return {"type": _or_none(convert, optional), "metavar": metavar}
 
 
@@ -117,8 +124,23 @@ def _sequence_of(kind: Any) -> Any:
     return items[0] if len(items) == 1 else None
 
 
-def _converter(kinds: Collection[Any]) -> Any:
-    return _number if float in kinds else int if int in kinds else str if str in kinds else None
+def _converter(kinds: Collection[Any]) -> tuple[Any, str]:
+    """How text becomes one of the types, and what it is called in a usage line; None where no type has a text."""
+    number, name = (_number, "NUMBER") if float in kinds else (int, "INTEGER") if int in kinds else (None, "")
+    if str not in kinds:
+        return number, name
+    return (str, "TEXT") if number is None else (_either(number, str), f"{name}|TEXT")
+
+
+def _either(first: Callable[[str], Any], second: Callable[[str], Any]) -> Callable[[str], Any]:
+    def converted(text: str) -> Any:
+        try:
+            return first(text)
+        except ValueError:
+            return second(text)
+
+    converted.__name__ = f"{first.__name__.lstrip('_')} or {second.__name__}"
+    return converted
 
 
 def _listed(convert: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -141,6 +163,21 @@ def _or_none(convert: Callable[[str], Any], optional: bool) -> Callable[[str], A
 def _number(text: str) -> float:
     """An int where there is neither point nor exponent: counts are ints, fractions floats."""
     return int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
+
+
+def _table(text: str) -> dict[str, Any]:
+    """``alpha=0.5,exact=true,name=some``: numbers, true, false and none, or else text."""
+    words = {"true": True, "false": False, "none": None}
+    found = {}
+    for part in text.split(","):
+        key, sign, value = (piece.strip() for piece in part.partition("="))
+        if not (key and sign and value):
+            raise ValueError(f"expected NAME=VALUE, got {part!r}")
+        found[key] = words[value.lower()] if value.lower() in words else _either(_number, str)(value)
+    return found
+
+
+_table.__name__ = "list of NAME=VALUE"
 
 
 def _fill(text: str) -> Any:

@@ -1,5 +1,6 @@
 """What all encodings share: copies with new attributes, one by one, in batches, side by side and from a cache."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from gnnkit.data.columns import DatasetInfo
 from gnnkit.data.packing import pack
 from gnnkit.data.transforms import transform_key
 from gnnkit.encodings import Encoding, apply
-from gnnkit.errors import DataError
+from gnnkit.errors import ConfigError, DataError
 from gnnkit.rewire import RandomEdges
 from gnnkit.transforms._cache import transform_description
 from tests.rewire.made_graphs import data_of
@@ -164,6 +165,60 @@ def test_the_cache_is_found_again(tmp_path: Path):
     assert (Degree.calls, sorted(tmp_path.iterdir())) == (calls, files)
     apply(some_graphs(), Degree(3), cache=tmp_path)
     assert len(list(tmp_path.iterdir())) == 2 * len(files)
+
+
+def test_what_is_drawn_anew_each_time_has_no_key(tmp_path: Path):
+    class Drawn(Degree):
+        def __init__(self, seed: int | None = 0) -> None:
+            super().__init__(1)
+            self.seed = seed
+
+    with pytest.raises(ConfigError, match=r"Drawn\(seed=None\) is not cached: it is another one each time"):
+        apply(some_graphs(2), Compose([Drawn(None)]), cache=tmp_path)
+    assert len(apply(some_graphs(2), Drawn(None))) == 2
+
+
+ALL = {
+    "CurvatureProfile": {},
+    "DegreeProfile": {},
+    "EgoDegrees": {"depth": 2, "level": "both"},
+    "GraphRandomFeatures": {"width": 4, "seed": 3},
+    "HeatKernel": {},
+    "HopDistances": {"max_distance": 3},
+    "LaplacianEigenvectors": {"k": 3},
+    "RandomFeaturePropagation": {"width": 2, "steps": 3, "seed": 1},
+    "RandomWalk": {"steps": 6},
+    "RelativeRandomWalk": {"steps": 3},
+    "ResistanceEmbedding": {},
+}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_encoding_is_the_same_one_by_one_side_by_side_in_a_data_set_and_from_a_cache(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    if not hasattr(gnnkit.encodings, name):
+        pytest.skip(f"there is no {name}")
+    monkeypatch.setenv("GNNKIT_CACHE", str(tmp_path / "data"))
+    graphs = some_graphs(24)
+    for data in graphs:
+        # The same in both directions.
+        data.edge_weight = 1 + data.edge_index.sum(0).float()
+    kind = getattr(gnnkit.encodings, name)
+    encoding = kind(**ALL[name])
+    expected = [encoding(data) for data in graphs]
+    assert_same(apply(graphs, encoding), expected)
+    for _ in range(2):
+        assert_same(apply(graphs, Compose([encoding]), cache=tmp_path / "apply"), expected)
+        dataset = dataset_of(graphs).with_transform(encoding, progress=False)
+        for found, other in zip(dataset, expected, strict=True):
+            new = set(other.keys()) - set(graphs[0].keys())
+            assert new
+            assert all(torch.equal(found[key], other[key]) for key in new)
+    assert list(inspect.signature(kind).parameters) == list(encoding.settings())
+    assert (
+        transform_key(encoding) == transform_key(kind(**ALL[name])) != transform_key(kind(**ALL[name], attr_name="a"))
+    )
 
 
 def dataset_of(graphs: list[Any]) -> Any:

@@ -33,7 +33,10 @@ class Everything:
         old: Optional[int] = None,  # noqa: UP045
         flag: bool = True,
         force: int = 0,
-        other: dict[str, int] | None = None,
+        table: dict[str, Any] | None = None,
+        kernel: str | Sequence[float] = "diffusion",
+        width: int | str = "all",
+        other: set[int] | None = None,
     ) -> None:
         self.given = locals()
 
@@ -68,13 +71,24 @@ def test_the_leading_argument_has_two_names():
         (("--old", "7"), {"old": 7}),
         (("--no-flag",), {"flag": False}),
         (("--all-force", "2"), {"force": 2}),
+        (
+            ("--table", "a=1, b=0.5,c=true,d=none,e=word"),
+            {"table": {"a": 1, "b": 0.5, "c": True, "d": None, "e": "word"}},
+        ),
+        (("--table", "none"), {"table": None}),
+        (("--kernel", "matern"), {"kernel": "matern"}),
+        (("--kernel", "1,0.5"), {"kernel": (1, 0.5)}),
+        (("--width", "3"), {"width": 3}),
+        (("--width", "none"), {"width": "none"}),
     ],
 )
 def test_values_have_the_type_of_the_argument(words: tuple[str, ...], expected: dict[str, Any]):
     assert options("--k", "1", *words) == {"steps": 1, **expected}
 
 
-@pytest.mark.parametrize("words", [("--times", "1,x"), ("--sizes", "1.5"), ("--mode", "c"), ("--maybe", "c")])
+@pytest.mark.parametrize(
+    "words", [("--times", "1,x"), ("--sizes", "1.5"), ("--mode", "c"), ("--maybe", "c"), ("--table", "a")]
+)
 def test_other_values_are_refused(words: tuple[str, ...]):
     with pytest.raises(argparse.ArgumentError, match=words[0]):
         options("--k", "1", *words)
@@ -97,7 +111,7 @@ def test_help_has_the_words_of_the_docstring_and_the_default(capsys: pytest.Capt
 
 def test_a_required_argument_without_a_form_is_an_error():
     class Odd:
-        def __init__(self, graph: dict[str, int]) -> None: ...
+        def __init__(self, graph: set[int]) -> None: ...
 
     with pytest.raises(ConfigError, match="Odd needs graph, which cannot be given on the command line"):
         add_options(argparse.ArgumentParser(), Odd, "odd")

@@ -251,7 +251,8 @@ def _rewire(arguments: argparse.Namespace) -> int:
 def _encode(arguments: argparse.Namespace) -> int:
     from gnnkit.encodings.commands import encode_file
 
-    class_name, fixed = _ENCODINGS[_ENCODING_ALIASES.get(arguments.encoding, arguments.encoding)]
+    name: str = arguments.encoding
+    class_name, fixed = _ENCODINGS[_ENCODING_ALIASES.get(name) or name]
     print(encode_file(arguments, class_name, fixed, quiet=getattr(arguments, "quiet", False)))
     return 0
 

@@ -11,8 +11,8 @@ from gnnkit.encodings.laplacian import LaplacianEigenvectors
 from gnnkit.encodings.random_feature_propagation import RandomFeaturePropagation
 from gnnkit.encodings.random_walk import RandomWalk
 from gnnkit.encodings.relative_random_walk import RelativeRandomWalk
-from gnnkit.transforms import apply
 from gnnkit.encodings.resistance_embedding import ResistanceEmbedding
+from gnnkit.transforms import apply
 
 __all__ = [
     "CurvatureProfile",

@@ -183,13 +183,13 @@ ALL = {
     "DegreeProfile": {},
     "EgoDegrees": {"depth": 2, "level": "both"},
     "GraphRandomFeatures": {"width": 4, "seed": 3},
-    "HeatKernel": {},
+    "HeatKernel": {"times": (0.5, 2.0)},
     "HopDistances": {"max_distance": 3},
     "LaplacianEigenvectors": {"k": 3},
     "RandomFeaturePropagation": {"width": 2, "steps": 3, "seed": 1},
     "RandomWalk": {"steps": 6},
     "RelativeRandomWalk": {"steps": 3},
-    "ResistanceEmbedding": {},
+    "ResistanceEmbedding": {"k": 3},
 }
 
 

@@ -121,8 +121,10 @@ class Components(NamedTuple):
 
 def components(graph: UndirectedGraph, dense_size: int) -> Iterator[Components]:
     """All components in ascending order of size: those of up to ``dense_size`` nodes many at a time, others singly."""
+    if graph.num_nodes == 0:
+        return
     size_of = np.bincount(graph.component)
-    order = np.lexsort((graph.component, size_of[graph.component])) if graph.num_nodes else graph.component
+    order = np.lexsort((graph.component, size_of[graph.component]))
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
     by_rank = np.argsort(rank[graph.low], kind="stable")

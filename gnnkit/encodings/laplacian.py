@@ -121,6 +121,8 @@ def _of_random_walk(pairs: Eigenpairs) -> np.ndarray:
 
 def rank_in_graph(found: list[Eigenpairs], owner: np.ndarray, num_graphs: int) -> list[np.ndarray]:
     """The rank of every eigenpair within its graph, per entry of ``found`` ``[components, count]``."""
+    if not found:
+        return []
     shapes = [pairs.values.shape for pairs in found]
     graph = np.concatenate([owner[pairs.part.nodes[:, 0]] for pairs in found])
     if np.bincount(graph).max() == 1:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch_geometric.data import Batch, Data
 
-from gnnkit.encodings import LaplacianEigenvectors, laplacian
+from gnnkit.encodings import LaplacianEigenvectors, _eigensolver
+from gnnkit.encodings._basis import fixed_basis
 from gnnkit.errors import ConfigError, DataError
 
 
@@ -62,7 +63,7 @@ def test_closed_forms():
 def test_the_eigenvalue_equation_holds_on_weighted_disconnected_graphs(
     normalization: str | None, dense_size: int, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(laplacian, "_DENSE_SIZE", dense_size)
+    monkeypatch.setattr(_eigensolver, "DENSE_SIZE", dense_size)
     parts = [networkx.gnp_random_graph(60, 0.1, seed=1), networkx.gnp_random_graph(45, 0.15, seed=2)]
     data = data_of(networkx.disjoint_union_all([*parts, networkx.empty_graph(2)]))
     generator = torch.Generator().manual_seed(0)
@@ -126,17 +127,36 @@ def test_the_sparse_solver_finds_repeated_eigenvalues(rows: int, k: int):
     assert eigenvalues_of(torus, k) == spectrum(expected, k)
 
 
-def test_a_repeated_eigenvalue_that_the_search_misses_is_noticed(monkeypatch: pytest.MonkeyPatch):
-    searches = []
-    original = laplacian._search
-    monkeypatch.setattr(laplacian, "_search", lambda *given: searches.append(given[1]) or original(*given))
+def test_half_of_a_spectrum_goes_to_the_dense_solver_or_is_refused(monkeypatch: pytest.MonkeyPatch):
     tree = networkx.balanced_tree(3, 5)
     expected = np.linalg.eigvalsh(matrix_of(data_of(tree), "sym")).tolist()
     assert eigenvalues_of(tree, 60) == spectrum(expected, 60)
-    assert searches == [69], "half of the spectrum would be next: the dense solver takes over"
-    monkeypatch.setattr(laplacian, "_LARGEST_DENSE", 100)
-    with pytest.raises(DataError, match="repeated too often"):
+    monkeypatch.setattr(_eigensolver, "LARGEST_DENSE", 100)
+    with pytest.raises(DataError, match="ask for fewer with k"):
         LaplacianEigenvectors(60)(data_of(tree))
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [networkx.cycle_graph(9), networkx.complete_graph(6), networkx.hypercube_graph(3), networkx.petersen_graph()],
+    ids=["C9", "K6", "Q3", "Petersen"],
+)
+def test_a_basis_depends_on_the_eigenspace_and_not_on_what_a_solver_gives(graph: Any):
+    matrix = matrix_of(data_of(graph), "sym")
+    values, vectors = np.linalg.eigh(matrix)
+    found = []
+    for seed in range(4):
+        rng, turned = np.random.default_rng(seed), vectors.copy()
+        for value in np.unique(values.round(9)):
+            space = np.flatnonzero(np.abs(values - value) < 1e-8)
+            turned[:, space] = vectors[:, space] @ np.linalg.qr(rng.standard_normal((len(space),) * 2))[0]
+        found.append(fixed_basis(values[None], turned[None], len(values))[0])
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], atol=1e-9)
+    np.testing.assert_allclose(found[0].T @ found[0], np.eye(len(values)), atol=1e-12)
+    np.testing.assert_allclose(matrix @ found[0], found[0] * values, atol=1e-9)
+    for cut in range(1, len(values)):
+        np.testing.assert_allclose(fixed_basis(values[None], vectors[None], cut)[0], found[0][:, :cut], atol=1e-9)
 
 
 def test_the_sparse_solver_resolves_tiny_gaps_and_repeats_bitwise():
@@ -173,4 +193,4 @@ def test_bad_parameters_and_weights_are_refused():
     data = Data(edge_index=torch.tensor([[0, 1], [1, 0]]), edge_weight=torch.tensor([-1.0, 1.0]), num_nodes=2)
     with pytest.raises(DataError, match="not negative, but edge 0"):
         LaplacianEigenvectors(2)(data)
-    assert repr(LaplacianEigenvectors(2)).startswith("LaplacianEigenvectors(2, normalization='sym'")
+    assert repr(LaplacianEigenvectors(2)).startswith("LaplacianEigenvectors(k=2, normalization='sym'")

@@ -181,7 +181,7 @@ def _add_rewire(commands: Any, common: argparse.ArgumentParser, argv: Sequence[s
     rewire.add_argument("--undirected", action="store_true", help="take every edge of the file for an undirected one")
     rewire.set_defaults(command=_rewire)
     method = _chosen(argv, "rewire", "--method")
-    if method in _REWIRINGS:
+    if method is not None and method in _REWIRINGS:
         # Only now: this loads what other commands do without.
         from gnnkit.rewire.commands import add_method_options
 
@@ -212,8 +212,8 @@ def _add_encode(commands: Any, common: argparse.ArgumentParser, argv: Sequence[s
     edges.add_argument("--directed", action="store_true", help="take every edge of the file as it is")
     encode.set_defaults(command=_encode)
     chosen = _chosen(argv, "encode", "--encoding")
-    encoding = _ENCODING_ALIASES.get(chosen, chosen) if chosen else chosen
-    if encoding in _ENCODINGS:
+    encoding = _ENCODING_ALIASES.get(chosen, chosen) if chosen else None
+    if encoding is not None and encoding in _ENCODINGS:
         from gnnkit.encodings.commands import add_encoding_options
 
         class_name, fixed = _ENCODINGS[encoding]
@@ -251,7 +251,8 @@ def _rewire(arguments: argparse.Namespace) -> int:
 def _encode(arguments: argparse.Namespace) -> int:
     from gnnkit.encodings.commands import encode_file
 
-    class_name, fixed = _ENCODINGS[_ENCODING_ALIASES.get(arguments.encoding, arguments.encoding)]
+    name: str = arguments.encoding
+    class_name, fixed = _ENCODINGS[_ENCODING_ALIASES.get(name, name)]
     print(encode_file(arguments, class_name, fixed, quiet=getattr(arguments, "quiet", False)))
     return 0
 

@@ -127,7 +127,7 @@ def transform_graphs(transform: Callable[[Any], Any], graphs: Sequence[Any], *, 
         DataError: If the transform returns something else than one graph. What it raises itself is passed on; for an
             error of gnnkit, the message names the graph.
     """
-    if type(transform) is Compose:
+    if isinstance(transform, Compose) and type(transform) is Compose:
         for step in transform.transforms:
             graphs = transform_graphs(step, graphs, first=first)
         return list(graphs)

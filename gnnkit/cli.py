@@ -46,6 +46,7 @@ _ENCODINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "rfp": ("RandomFeaturePropagation", {}),
     "rrwp": ("RelativeRandomWalk", {}),
     "rwse": ("RandomWalk", {}),
+    "sparse-grf": ("SparseGraphRandomFeatures", {}),
 }
 # What else these are called.
 _ENCODING_ALIASES = {
@@ -62,6 +63,7 @@ _ENCODING_ALIASES = {
     "relative-random-walk": "rrwp",
     "resistance-embedding": "resistance",
     "rwpe": "rwse",
+    "sparse-graph-random-features": "sparse-grf",
 }
 
 

@@ -254,7 +254,7 @@ def _encode(arguments: argparse.Namespace) -> int:
     from gnnkit.encodings.commands import encode_file
 
     name: str = arguments.encoding
-    class_name, fixed = _ENCODINGS[_ENCODING_ALIASES.get(name, name)]
+    class_name, fixed = _ENCODINGS[_ENCODING_ALIASES.get(name) or name]
     print(encode_file(arguments, class_name, fixed, quiet=getattr(arguments, "quiet", False)))
     return 0
 

@@ -45,7 +45,7 @@ class Encoding(Transform):
             DataError: If ``edge_index`` is missing, or nothing tells the number of nodes; and as the class says.
         """
         whole = type(self).encode is Encoding.encode
-        if isinstance(data, Batch) and not whole:
+        if not whole and isinstance(data, Batch):
             graphs = [self.forward(graph) for graph in data.to_data_list()]
             return Batch.from_data_list(graphs) if graphs else data
         self.check(data)

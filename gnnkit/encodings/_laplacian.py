@@ -180,7 +180,8 @@ def laplacians(part: Components, *, normalized: bool) -> Laplacians:
         matrix[:, place, place] = diagonal
         return Laplacians(matrix, null, scale)
     row, col = weights.tocoo().coords
-    data = weights.data / -largest[0] if root is None else -weights.data * root[0][row] * root[0][col]
+    values: Any = weights.data
+    data = values / -largest[0] if root is None else -values * root[0][row] * root[0][col]
     off = scipy.sparse.csr_array((data, weights.indices, weights.indptr), shape=weights.shape)
     matrix = scipy.sparse.csr_array(off + scipy.sparse.diags_array(diagonal[0]))
     matrix.sort_indices()

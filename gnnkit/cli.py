@@ -46,6 +46,7 @@ _ENCODINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "rfp": ("RandomFeaturePropagation", {}),
     "rrwp": ("RelativeRandomWalk", {}),
     "rwse": ("RandomWalk", {}),
+    "sparse-grf": ("SparseGraphRandomFeatures", {}),
 }
 # What else these are called.
 _ENCODING_ALIASES = {
@@ -62,6 +63,7 @@ _ENCODING_ALIASES = {
     "relative-random-walk": "rrwp",
     "resistance-embedding": "resistance",
     "rwpe": "rwse",
+    "sparse-graph-random-features": "sparse-grf",
 }
 
 
@@ -181,7 +183,7 @@ def _add_rewire(commands: Any, common: argparse.ArgumentParser, argv: Sequence[s
     rewire.add_argument("--undirected", action="store_true", help="take every edge of the file for an undirected one")
     rewire.set_defaults(command=_rewire)
     method = _chosen(argv, "rewire", "--method")
-    if method in _REWIRINGS:
+    if method is not None and method in _REWIRINGS:
         # Only now: this loads what other commands do without.
         from gnnkit.rewire.commands import add_method_options
 
@@ -212,8 +214,8 @@ def _add_encode(commands: Any, common: argparse.ArgumentParser, argv: Sequence[s
     edges.add_argument("--directed", action="store_true", help="take every edge of the file as it is")
     encode.set_defaults(command=_encode)
     chosen = _chosen(argv, "encode", "--encoding")
-    encoding = _ENCODING_ALIASES.get(chosen, chosen) if chosen else chosen
-    if encoding in _ENCODINGS:
+    encoding = _ENCODING_ALIASES.get(chosen, chosen) if chosen else None
+    if encoding is not None and encoding in _ENCODINGS:
         from gnnkit.encodings.commands import add_encoding_options
 
         class_name, fixed = _ENCODINGS[encoding]

@@ -66,6 +66,30 @@ def test_run_writes_its_folder_and_the_record(config, capsys):
     assert str(record) in output
 
 
+def test_run_encodes_its_data_and_says_what_is_wrong(config, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("GNNKIT_CACHE", str(tmp_path / "cache"))
+    encodings = (
+        '{ kind = "random_walk", steps = 4 }, { kind = "heat_kernel", times = [0.5, 2] }, '
+        '{ kind = "hop_distances", max_distance = 2 }'
+    )
+    encoded = CONFIG.replace("num_test = 10 } }", f"num_test = 10 }}, transforms = [{encodings}] }}")
+    encoded = encoded.replace('pool = "root" }', 'pool = "root", encodings = [{ attr = "random_walk_pe", in_dim = 4, '
+                              'dim = 2 }, { attr = "heat_kernel_pe", in_dim = 2, dim = 2 }] }')  # fmt: skip
+    config.write_text(encoded)
+    assert main(["run", str(config), "--epochs", "1", "--no-progress"]) == 0
+    for change, words in (
+        (("steps = 4", "k = 4"), '[data.transforms random_walk]: unknown key "k"'),
+        (("steps = 4", "steps = 0"), "steps must be an integer of at least 1, got 0"),
+        (("heat_kernel", "heat_kernle"), 'unknown transform "heat_kernle"; did you mean "heat_kernel"'),
+        (("times = [0.5, 2]", "times = []"), "times must be one or more finite numbers"),
+        (("in_dim = 2", "in_dim = 3"), '"heat_kernel_pe" is 2 wide in the data, but in_dim is 3'),
+    ):
+        config.write_text(encoded.replace(*change))
+        capsys.readouterr()
+        assert main(["run", str(config), "--epochs", "1", "--no-progress", "--restart"]) == 2
+        assert words in capsys.readouterr().err
+
+
 def test_run_again_says_that_it_is_finished(config, capsys, caplog):
     arguments = ["run", str(config), "--out", "here", "--epochs", "1", "--no-progress"]
     assert main(arguments) == 0

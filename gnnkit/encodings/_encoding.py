@@ -49,14 +49,15 @@ class Encoding(Transform):
             graphs = [self.forward(graph) for graph in data.to_data_list()]
             return Batch.from_data_list(graphs) if graphs else data
         self.check(data)
-        batch = data.to_dict().get("batch")
+        given: Any = data
+        batch = given.to_dict().get("batch")
         if whole and isinstance(batch, Tensor):
-            found = self.encode_nodes(data, batch.cpu().long())
+            found = self.encode_nodes(given, batch.cpu().long())
         else:
-            found = self.encode(data)
-        out = data.__copy__()
+            found = self.encode(given)
+        out = given.__copy__()
         for key, value in found.items():
-            put_node_attribute(out, key, value.to(data.edge_index.device))
+            put_node_attribute(out, key, value.to(given.edge_index.device))
         return out
 
     def forward_many(self, graphs: Sequence[Any]) -> list[Any]:

@@ -24,6 +24,7 @@ TRANSFORMS: dict[str, str] = {
     "random_walk": "gnnkit.encodings:RandomWalk",
     "relative_random_walk": "gnnkit.encodings:RelativeRandomWalk",
     "resistance_embedding": "gnnkit.encodings:ResistanceEmbedding",
+    "sparse_graph_random_features": "gnnkit.encodings:SparseGraphRandomFeatures",
 }
 
 

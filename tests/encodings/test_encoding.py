@@ -12,11 +12,13 @@ from torch_geometric.data import Batch, Data, InMemoryDataset
 from torch_geometric.transforms import Compose, ToUndirected
 
 import gnnkit
+from gnnkit.cli import _ENCODINGS
 from gnnkit.data.columns import DatasetInfo
 from gnnkit.data.packing import pack
 from gnnkit.data.transforms import transform_key
 from gnnkit.encodings import Encoding, apply
 from gnnkit.errors import ConfigError, DataError
+from gnnkit.experiment.transforms import TRANSFORMS
 from gnnkit.rewire import RandomEdges
 from gnnkit.transforms._cache import transform_description
 from tests.rewire.made_graphs import data_of
@@ -183,22 +185,28 @@ ALL = {
     "DegreeProfile": {},
     "EgoDegrees": {"depth": 2, "level": "both"},
     "GraphRandomFeatures": {"width": 4, "seed": 3},
-    "HeatKernel": {},
+    "HeatKernel": {"times": (0.5, 2.0)},
     "HopDistances": {"max_distance": 3},
     "LaplacianEigenvectors": {"k": 3},
     "RandomFeaturePropagation": {"width": 2, "steps": 3, "seed": 1},
     "RandomWalk": {"steps": 6},
     "RelativeRandomWalk": {"steps": 3},
-    "ResistanceEmbedding": {},
+    "ResistanceEmbedding": {"k": 3},
+    "SparseGraphRandomFeatures": {"seed": 3},
 }
+
+
+def test_every_encoding_is_tested_here_and_named_in_configurations_and_by_the_command():
+    names = {name for name in gnnkit.encodings.__all__ if name not in ("Encoding", "apply")}
+    assert set(ALL) == names
+    assert {target.partition(":")[2] for target in TRANSFORMS.values() if "encodings" in target} == names
+    assert {name for name, _ in _ENCODINGS.values()} == names
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_encoding_is_the_same_one_by_one_side_by_side_in_a_data_set_and_from_a_cache(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    if not hasattr(gnnkit.encodings, name):
-        pytest.skip(f"there is no {name}")
     monkeypatch.setenv("GNNKIT_CACHE", str(tmp_path / "data"))
     graphs = some_graphs(24)
     for data in graphs:

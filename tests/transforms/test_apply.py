@@ -8,6 +8,7 @@ import joblib
 import networkx as nx
 import numpy as np
 import pytest
+import pytest_socket
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data, InMemoryDataset
@@ -73,6 +74,23 @@ def test_back_ends_are_those_of_joblib():
     joblib.register_parallel_backend("plain", Plain)
     with joblib.parallel_config(backend="plain"):
         assert_same(apply(graphs, transform), expected)
+
+
+def test_dask_is_a_back_end(tmp_path: Path):
+    distributed = pytest.importorskip("distributed", reason="Dask is not installed")
+    graphs, transform = some_graphs(70), Compose([RandomEdges(num_edges=2), gnnkit.encodings.RandomWalk(3)])
+    expected = [transform(data) for data in graphs]
+    # Its scheduler and workers are threads here, but talk to each other all the same.
+    pytest_socket.enable_socket()
+    client = distributed.Client(processes=False, n_workers=2, threads_per_worker=1, dashboard_address=None)
+    with client, joblib.parallel_config(backend="dask"):
+        assert_same(apply(graphs, transform), expected)
+        for _ in range(2):
+            assert_same(apply(graphs, transform, cache=tmp_path), expected)
+        graphs[50].edge_index = graphs[50].edge_index[:, :1]
+        with pytest.raises(DataError, match=r"graph 50: .*directed"):
+            apply(graphs, transform)
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_rewirings_and_encodings_have_the_same_apply():

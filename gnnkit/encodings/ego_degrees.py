@@ -68,8 +68,9 @@ class EgoDegrees(LocalEncoding):
 
     Determinism: exact, for any number of threads; counts up to 2^24.
     Complexity: for nodes, ``O(N width)`` and the number of edges in all ego networks, of nodes on the surface of one
-    also up to :math:`\sqrt{2E}` edges that lead out. For edges, ``O(E width)`` and the same sums over the intersections
-    of both ego networks. Beside the result some ten numbers of memory per node and thread.
+    also up to :math:`\sqrt{2E}` edges that lead out. For edges, ``O(E width)``, all this, and for each edge the degrees
+    of the nodes in both ego networks (on the surface of the one around the end of lower degree, again
+    :math:`\sqrt{2E}` at most). Beside the result some ten numbers of memory per node and thread.
 
     Papers: `Alvarez-Gonzalez et al., Improving subgraph-GNNs via edge-level ego-network encodings (TMLR 2024)
     <https://arxiv.org/abs/2312.05905>`_; `Alvarez-Gonzalez et al., Beyond 1-WL with local ego-network encodings (2022)

@@ -231,7 +231,7 @@ def test_a_batch_comes_apart_again(level: str):
 
 
 def test_repeats_bit_by_bit():
-    check_repeats(EgoDegrees(2, level="both"), data_of(nx.barabasi_albert_graph(400, 6, seed=0)))
+    check_repeats(EgoDegrees(2, level="both"), data_of(nx.barabasi_albert_graph(200, 5, seed=0)))
 
 
 def test_names_and_prints():

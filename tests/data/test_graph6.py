@@ -117,7 +117,7 @@ def test_a_file_of_graphs_is_a_set_in_which_each_is_a_class(tmp_path: Path, card
         assert dataset.graph["y"].tolist() == [0, 1]
         assert dataset.split["test"].tolist() == [0, 1]
         assert dataset.split["train"].numel() == dataset.split["val"].numel() == 0
-        assert dataset[0].edge_index.tolist() == [[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]]
+        assert dataset.batch([0])["edge_index"].tolist() == [[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]]
         assert dataset[1].num_nodes == 5
     tiny.content["tiny/graphs.g6"] = b"Bw\nDQ\n"
     tiny.write()

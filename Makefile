@@ -94,6 +94,10 @@ bench: build
 	$(BIN)/python -m benchmarks.ops --json benchmarks/results/speed/ops.json --plot benchmarks/results/speed/ops.png
 	$(BIN)/python -m benchmarks.spgemm
 	$(BIN)/python -m benchmarks.relational
+	$(BIN)/python -m benchmarks.selective_scan
+	$(BIN)/python -m benchmarks.encodings --only cora-size
+	$(BIN)/python -m benchmarks.encodings --only gnm
+	if [ -n "$(GNNKIT_DATA)" ]; then $(BIN)/python -m benchmarks.encodings --only peptides; fi
 	if [ -n "$(GNNKIT_DATA)" ]; then $(BIN)/python -m benchmarks.training_step; fi
 	$(BIN)/python -m benchmarks.rewiring --slow-peers
 	if [ -n "$(GNNKIT_DATA)" ]; then $(BIN)/python -m benchmarks.rewiring.real_data; fi

@@ -3,10 +3,20 @@
 import torch
 from torch import Tensor
 
-from benchmarks.measure import interleaved, milliseconds, ratio, report, summary, within_budget
+from benchmarks.measure import (
+    MEMORY_METHOD,
+    extra_memory,
+    interleaved,
+    milliseconds,
+    ratio,
+    report,
+    summary,
+    within_budget,
+)
 from gnnkit import ops
 
 LENGTH, CHANNELS, STATES = 150, 96, 16
+LONG = (10_000, 100_000, 1_000_000)
 OURS, LOOP = "gnnkit.ops.selective_scan", "loop over tokens, autograd"
 
 
@@ -65,8 +75,47 @@ def batch(sequences: int, *, with_loop: bool) -> None:
     report(f"selective-scan-{sequences}", {"title": title, "times": times, "ratios": ratios})
 
 
+def long_sequences() -> None:
+    """One sequence of growing length: time per token, and the memory of the backward pass."""
+    times, ratios = {}, {}
+    for tokens in LONG:
+        u, delta = torch.randn(tokens, CHANNELS), torch.rand(tokens, CHANNELS)
+        A = -torch.rand(CHANNELS, STATES)
+        B, C = torch.randn(tokens, STATES), torch.randn(tokens, STATES)
+        inputs = [value.requires_grad_() for value in (u, delta, A, B, C)]
+        offsets = torch.tensor([0, tokens])
+
+        def forward(inputs: list[Tensor] = inputs, offsets: Tensor = offsets) -> Tensor:
+            found = ops.selective_scan(*inputs, offsets=offsets)  # type: ignore[arg-type]
+            assert isinstance(found, Tensor)
+            return found
+
+        out = forward()
+        grad = torch.ones_like(out)
+
+        def backward(out: Tensor = out, inputs: list[Tensor] = inputs, grad: Tensor = grad) -> tuple[Tensor, ...]:
+            return torch.autograd.grad(out, inputs, grad, retain_graph=True)
+
+        for part, run in (("forward", forward), ("backward", backward)):
+            name = f"{tokens:,} tokens, {part}"
+            taken = within_budget({name: lambda run=run: milliseconds(run)}, seconds=3.0, at_least=3)
+            times[name] = summary(taken[name])
+            ratios[f"{name}, microseconds per token"] = round(1e3 * times[name]["median_ms"] / tokens, 3)
+        all_states = 4 * tokens * CHANNELS * STATES / 1e6
+        gradients = 4 * tokens * 2 * (CHANNELS + STATES) / 1e6
+        extra = extra_memory(backward)
+        if extra is not None:
+            # What is left beside the gradients themselves, against a tensor of tokens by channels by states.
+            ratios[f"{tokens:,} tokens, backward, memory beside gradients / all states"] = round(
+                (extra - gradients) / all_states, 3
+            )
+    title = f"Selective scan, one sequence, {CHANNELS} channels, {STATES} states"
+    report("selective-scan-long", {"title": title, "times": times, "ratios": ratios, "memory": MEMORY_METHOD})
+
+
 if __name__ == "__main__":
     torch.set_num_threads(2)
     torch.manual_seed(0)
     batch(32, with_loop=True)
     batch(128, with_loop=False)
+    long_sequences()

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "common/arguments.h"
-#include "common/dispatch.h"
+#include "common/packed.h"
 
 namespace gnnkit {
 
@@ -35,16 +35,10 @@ struct ConvInputs {
 
 inline ConvInputs conv_inputs(const Tensor& x, const Tensor& weight, const OptionalTensor& bias,
                               const Tensor& offsets) {
-  STD_TORCH_CHECK(x.dim() == 2 && weight.dim() == 2 && weight.size(0) == x.size(1) && weight.size(1) >= 1,
-                  "x must be [T, D] and weight [D, K], K at least 1");
-  STD_TORCH_CHECK(x.scalar_type() == ScalarType::Float || x.scalar_type() == ScalarType::Double,
-                  "a causal convolution takes float32 and float64");
-  STD_TORCH_CHECK(weight.scalar_type() == x.scalar_type(), "weight must have the dtype of x");
-  STD_TORCH_CHECK(offsets.dim() == 1 && offsets.size(0) >= 1 && offsets.scalar_type() == ScalarType::Long,
-                  "offsets must be int64, [S + 1]");
-  if (bias.has_value())
-    STD_TORCH_CHECK(bias->dim() == 1 && bias->size(0) == x.size(1) && bias->scalar_type() == x.scalar_type(),
-                    "bias must be [D] of the dtype of x");
+  check_packed(x, offsets);
+  STD_TORCH_CHECK(weight.dim() == 2 && weight.size(1) >= 1, "weight must be [D, K], K at least 1");
+  check_shape(weight, {x.size(1), weight.size(1)}, x, "weight");
+  if (bias.has_value()) check_shape(*bias, {x.size(1)}, x, "bias");
   return {dense(x), dense(torch::stable::transpose(weight, 0, 1)), dense(offsets), dense(bias)};
 }
 

@@ -20,6 +20,14 @@ void dispatch_float(const Tensor& tensor, Visit&& visit) {
   }
 }
 
+// For operators that are given bfloat16 as float32.
+template <typename Visit>
+void dispatch_wide(const Tensor& values, Visit&& visit) {
+  if (values.scalar_type() == ScalarType::Float) return visit(float{});
+  STD_TORCH_CHECK(values.scalar_type() == ScalarType::Double, "gnnkit operators take float32, float64 and bfloat16");
+  visit(double{});
+}
+
 template <typename Visit>
 void dispatch_index(const Tensor& tensor, Visit&& visit) {
   switch (tensor.scalar_type()) {

@@ -1,5 +1,5 @@
 #include "common/conv_inputs.h"
-#include "cpu/launch.h"
+#include "cpu/partials.h"
 
 namespace gnnkit {
 
@@ -32,27 +32,17 @@ Tensor causal_conv1d(const Tensor& x, const Tensor& weight, const OptionalTensor
   return out;
 }
 
-template <typename T>
-Tensor sum_of_parts(const Tensor& partials, int64_t count, const std::vector<int64_t>& shape) {
-  Tensor out = empty(shape, partials);
-  const PartialArgs<T> args{read<T>(partials), write<T>(out), count, out.numel()};
-  GNNKIT_CALL(sum_partials, args, 0, args.size);
-  return out;
-}
-
 std::tuple<Tensor, Tensor, Tensor> causal_conv1d_backward(const Tensor& grad_in, const Tensor& x, const Tensor& weight,
                                                           const OptionalTensor& bias, const Tensor& offsets, bool silu,
                                                           bool reverse) {
   const ConvInputs in = conv_inputs(x, weight, bias, offsets);
   check_boundaries(read<int64_t>(in.offsets), in.sequences(), in.tokens());
-  STD_TORCH_CHECK(grad_in.dim() == 2 && grad_in.size(0) == in.tokens() && grad_in.size(1) == in.channels() &&
-                      grad_in.scalar_type() == in.x.scalar_type(),
-                  "grad must be [T, D] of the dtype of x");
+  check_shape(grad_in, {in.tokens(), in.channels()}, in.x, "grad");
   const Tensor grad = dense(grad_in);
   const int64_t width = in.channels(), taps = in.taps(), parts = in.parts();
   Tensor grad_x = empty({in.tokens(), width}, in.x);
   Tensor grad_weight = empty({parts, taps, width}, in.x);
-  Tensor grad_bias = empty({in.bias.has_value() ? parts * width : 0}, in.x);
+  Tensor grad_bias = in.bias.has_value() ? empty({parts, width}, in.x) : empty({0}, in.x);
   const Tensor before = silu ? empty({in.tokens(), width}, in.x) : grad;
   dispatch_wide(in.x, [&](auto value) {
     using T = decltype(value);
@@ -67,9 +57,9 @@ std::tuple<Tensor, Tensor, Tensor> causal_conv1d_backward(const Tensor& grad_in,
                  [&](int64_t begin, int64_t end) { GNNKIT_CALL(conv_activation_rows, args, begin, end); });
     over_parts(args.tokens, width * taps,
                [&](int64_t begin, int64_t end) { GNNKIT_CALL(conv_backward_rows, args, begin, end); });
-    grad_weight = sum_of_parts<T>(grad_weight, parts, {taps, width});
-    if (in.bias.has_value()) grad_bias = sum_of_parts<T>(grad_bias, parts, {width});
   });
+  grad_weight = sum_of_partials(grad_weight, {taps, width});
+  if (in.bias.has_value()) grad_bias = sum_of_partials(grad_bias, {width});
   return {grad_x, dense(torch::stable::transpose(grad_weight, 0, 1)), grad_bias};
 }
 

@@ -25,13 +25,6 @@ inline Tensor narrow_as(const Tensor& values, ScalarType type) {
   return values.scalar_type() == type ? values : torch::stable::to(values, type);
 }
 
-template <typename Visit>
-void dispatch_wide(const Tensor& values, Visit&& visit) {
-  if (values.scalar_type() == ScalarType::Float) return visit(float{});
-  STD_TORCH_CHECK(values.scalar_type() == ScalarType::Double, "gnnkit operators take float32, float64 and bfloat16");
-  visit(double{});
-}
-
 // Below this many elements touched, starting threads costs more than it saves.
 constexpr int64_t kSerialWork = 1 << 14;
 

@@ -7,12 +7,6 @@ namespace gnnkit {
 
 namespace {
 
-template <typename Visit>
-void dispatch_conv(const Tensor& values, const Visit& visit) {
-  if (values.scalar_type() == ScalarType::Double) return visit(double{});
-  visit(float{});
-}
-
 Tensor causal_conv1d(const Tensor& x, const Tensor& weight, const OptionalTensor& bias, const Tensor& offsets,
                      bool silu, bool reverse) {
   const ConvInputs in = conv_inputs(x, weight, bias, offsets);
@@ -20,7 +14,7 @@ Tensor causal_conv1d(const Tensor& x, const Tensor& weight, const OptionalTensor
   if (out.numel() == 0) return out;
   STD_TORCH_CHECK(in.sequences() > 0, "there are tokens, but no sequence that they belong to");
   const OnDevice device(in.x);
-  dispatch_conv(in.x, [&](auto value) {
+  dispatch_wide(in.x, [&](auto value) {
     using T = decltype(value);
     ConvArgs<T> args = in.arguments<T>(silu, reverse);
     args.out = write<T>(out);
@@ -33,9 +27,7 @@ std::tuple<Tensor, Tensor, Tensor> causal_conv1d_backward(const Tensor& grad_in,
                                                           const OptionalTensor& bias, const Tensor& offsets, bool silu,
                                                           bool reverse) {
   const ConvInputs in = conv_inputs(x, weight, bias, offsets);
-  STD_TORCH_CHECK(grad_in.dim() == 2 && grad_in.size(0) == in.tokens() && grad_in.size(1) == in.channels() &&
-                      grad_in.scalar_type() == in.x.scalar_type(),
-                  "grad must be [T, D] of the dtype of x");
+  check_shape(grad_in, {in.tokens(), in.channels()}, in.x, "grad");
   const Tensor grad = dense(grad_in);
   const int64_t width = in.channels(), taps = in.taps(), parts = in.parts();
   Tensor grad_x = empty({in.tokens(), width}, in.x);
@@ -50,7 +42,7 @@ std::tuple<Tensor, Tensor, Tensor> causal_conv1d_backward(const Tensor& grad_in,
   const Tensor weights = empty({parts, taps, width}, in.x);
   const Tensor biases = empty({in.bias.has_value() ? parts : 0, width}, in.x);
   const OnDevice device(in.x);
-  dispatch_conv(in.x, [&](auto value) {
+  dispatch_wide(in.x, [&](auto value) {
     using T = decltype(value);
     const Stream stream = device.stream();
     ConvArgs<T> args = in.arguments<T>(silu, reverse);
@@ -63,8 +55,8 @@ std::tuple<Tensor, Tensor, Tensor> causal_conv1d_backward(const Tensor& grad_in,
     if (silu) GNNKIT_LAUNCH(conv_activation<T>, elements, kBlock, 0, stream, args);
     GNNKIT_LAUNCH(conv_grad_inputs<T>, elements, kBlock, 0, stream, args);
     GNNKIT_LAUNCH(conv_grad_weights<T>, blocks_for_threads(weights.numel()), kBlock, 0, stream, args);
-    sum_columns(read<T>(weights), write<T>(grad_weight), parts, taps * width, in.x, stream);
-    if (in.bias.has_value()) sum_columns(read<T>(biases), write<T>(grad_bias), parts, width, in.x, stream);
+    grad_weight = sum_of_partials(weights, {taps, width}, stream);
+    if (in.bias.has_value()) grad_bias = sum_of_partials(biases, {width}, stream);
   });
   return result();
 }

@@ -23,4 +23,19 @@ void sum_columns(const T* values, Out* out, int64_t rows, int64_t width, const T
   sum_rows(args, out, {1, rows}, like, stream);
 }
 
+// The sum over the first dimension in another shape, float32 or float64.
+inline Tensor sum_of_partials(const Tensor& partials, const std::vector<int64_t>& shape, Stream stream) {
+  Tensor out = empty(shape, partials);
+  if (out.numel() == 0) return out;
+  if (partials.size(0) == 0) {
+    torch::stable::zero_(out);
+    return out;
+  }
+  dispatch_wide(partials, [&](auto value) {
+    using T = decltype(value);
+    sum_columns(read<T>(partials), write<T>(out), partials.size(0), out.numel(), partials, stream);
+  });
+  return out;
+}
+
 }  // namespace gnnkit

@@ -1,14 +1,15 @@
-"""What the encodings share: the weighted adjacency matrix, checked, and its connected components."""
+"""What the encodings share: the edges with their weights, checked, and the adjacency matrix."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from gnnkit.errors import DataError, ShapeError
+
+# By how much, relatively, the two directions of an edge may differ.
+ASYMMETRY = 1e-6
 
 
 class WeightedEdges(NamedTuple):
@@ -34,7 +35,7 @@ def weighted_edges(data: Any, weight_attr: str | None, *, transform: str) -> Wei
     weight = np.ones(len(source))
     given = None if weight_attr is None else data.get(weight_attr)
     if given is not None:
-        weight = _checked_weights(given, len(source), f"{transform}: data.{weight_attr}")
+        weight = checked_weights(given, len(source), f"{transform}: data.{weight_attr}")
     size = int(data.num_nodes)
     if len(source) > 0 and not 0 <= min(source.min(), target.min()) <= max(source.max(), target.max()) < size:
         raise DataError(f"{transform}: data.edge_index leaves the range of the {size} nodes")
@@ -66,7 +67,8 @@ def scaled(matrix: scipy.sparse.csr_array, left: np.ndarray, right: np.ndarray |
     return scipy.sparse.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
-def _checked_weights(given: Tensor, num_edges: int, name: str) -> np.ndarray:
+def checked_weights(given: Tensor, num_edges: int, name: str) -> np.ndarray:
+    """Float64 ``[E]``; raises where there is not one weight per edge, or one is negative or not finite."""
     if given.numel() != num_edges or given.dim() > 2:
         raise ShapeError(f"{name} must hold one weight per edge, [{num_edges}], got shape {tuple(given.shape)}")
     weight = given.detach().cpu().double().numpy().reshape(-1)
@@ -79,44 +81,20 @@ def _checked_weights(given: Tensor, num_edges: int, name: str) -> np.ndarray:
     return weight
 
 
-class Group(NamedTuple):
-    """Connected components of one size."""
-
-    nodes: np.ndarray
-    """The nodes of each component, ascending, ``[components, size]``."""
-    matrix: scipy.sparse.csr_array
-    """The block-diagonal matrix of these components, in the order of ``nodes``."""
-
-    def blocks(self, begin: int, end: int) -> scipy.sparse.csr_array:
-        """The matrix of components ``begin:end`` alone."""
-        size = self.nodes.shape[1]
-        span = slice(begin * size, end * size)
-        return self.matrix[span, span]
-
-    def dense(self, begin: int, end: int) -> np.ndarray:
-        """The same as dense blocks, ``[end - begin, size, size]``."""
-        size = self.nodes.shape[1]
-        entries = self.blocks(begin, end).tocoo()
-        out = np.zeros((end - begin, size, size))
-        out[entries.row // size, entries.row % size, entries.col % size] = entries.data
-        return out
+def directed_error(name: str, ends: tuple[int, int], forward: float, backward: float) -> DataError:
+    """What to raise where the two directions of an edge weigh differently."""
+    i, j = ends
+    return DataError(
+        f"{name} needs an undirected graph, but the edges {i} -> {j} weigh {forward} and the edges {j} -> {i} "
+        f"weigh {backward}; apply torch_geometric.transforms.ToUndirected() first"
+    )
 
 
-def components_by_size(matrix: scipy.sparse.csr_array) -> Iterator[Group]:
-    """The (weakly) connected components, those of one size together, in ascending order of size."""
-    if num_nodes(matrix) == 0:
+def check_undirected(matrix: scipy.sparse.csr_array, name: str) -> None:
+    """Raises DataError where the two directions of an edge weigh differently, relative to the largest weight."""
+    difference = abs(matrix - matrix.T).tocoo()
+    if difference.nnz == 0 or difference.data.max() <= ASYMMETRY * matrix.data.max():
         return
-    _, label = connected_components(matrix, directed=True, connection="weak")
-    size_of_node = np.bincount(label)[label]
-    order = np.lexsort((np.arange(len(label)), label, size_of_node))
-    sorted_matrix = matrix[order][:, order]
-    sizes, begins = np.unique(size_of_node[order], return_index=True)
-    for size, begin, end in zip(sizes, begins, [*begins[1:], len(order)], strict=True):
-        yield Group(order[begin:end].reshape(-1, size), sorted_matrix[begin:end, begin:end])
-
-
-def chunks(group: Group, per_component: int, limit: int) -> Iterator[tuple[int, int]]:
-    """Ranges of components that together take at most ``limit``, where each takes ``per_component``; at least one."""
-    count, step = len(group.nodes), max(1, limit // per_component)
-    for begin in range(0, count, step):
-        yield begin, min(begin + step, count)
+    worst = int(difference.data.argmax())
+    i, j = int(difference.row[worst]), int(difference.col[worst])
+    raise directed_error(name, (i, j), matrix[i, j], matrix[j, i])

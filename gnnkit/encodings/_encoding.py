@@ -63,13 +63,18 @@ class Encoding(Transform):
     def forward_many(self, graphs: Sequence[Any]) -> list[Any]:
         """``[self(data) for data in graphs]`` for single ``Data``.
 
-        Small graphs stand side by side where the class implements :meth:`encode_nodes`, so that what a call costs is
-        paid once for all of them; :func:`gnnkit.transforms.apply` and the data sets of gnnkit use this.
+        Small graphs stand side by side where the class implements :meth:`encode_nodes`, or looks at neighbourhoods
+        alone, so that what a call costs is paid once for all of them; :func:`gnnkit.transforms.apply` and the data sets
+        of gnnkit use this.
         """
-        kind = type(self)
-        if kind.encode is not Encoding.encode or kind.forward is not Encoding.forward:
+        if not self._joins_graphs():
             return [self(data) for data in graphs]
         return [result for group in self._groups(graphs) for result in self._side_by_side(group)]
+
+    def _joins_graphs(self) -> bool:
+        """Whether :meth:`forward_many` may put graphs side by side."""
+        kind = type(self)
+        return kind.encode is Encoding.encode and kind.forward is Encoding.forward
 
     def _groups(self, graphs: Sequence[Any]) -> Iterator[list[Any]]:
         """Neighbours of one class with the same attributes, of limited size together."""

@@ -10,11 +10,10 @@ import numpy as np
 import scipy.sparse
 from threadpoolctl import ThreadpoolController
 
-from gnnkit.encodings._adjacency import weighted_edges
+from gnnkit.encodings._adjacency import ASYMMETRY, directed_error, weighted_edges
 from gnnkit.errors import ConfigError, DataError
 
 NORMALIZATIONS = ("sym", "rw", None)
-_ASYMMETRY = 1e-6
 _DENSE_ENTRIES = 2**22
 
 
@@ -78,13 +77,10 @@ class UndirectedGraph:
             degree = np.bincount(low, total, size) + np.bincount(high, total, size)
         if not np.isfinite(degree).all():
             raise DataError(f"{transform}: the weights add up to more than float64 can hold; scale them down")
-        bad = np.flatnonzero(np.abs(upwards - downwards) > _ASYMMETRY * np.maximum(upwards, downwards))
+        bad = np.flatnonzero(np.abs(upwards - downwards) > ASYMMETRY * np.maximum(upwards, downwards))
         if len(bad) > 0:
-            i, j = int(low[bad[0]]), int(high[bad[0]])
-            raise DataError(
-                f"{transform} needs an undirected graph, but the edges {i} -> {j} weigh {upwards[bad[0]]} and the "
-                f"edges {j} -> {i} weigh {downwards[bad[0]]}; apply torch_geometric.transforms.ToUndirected() first"
-            )
+            ends = int(low[bad[0]]), int(high[bad[0]])
+            raise directed_error(transform, ends, upwards[bad[0]], downwards[bad[0]])
         return cls(low, high, total, degree, _components(low, high, size))
 
     @property

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from gnnkit.compat.pyg import put_edge_attribute, put_node_attribute, put_pairs
@@ -38,3 +39,21 @@ class LocalEncoding(Encoding):
             elif f"{name}_index" not in found:
                 put_node_attribute(out, name, found[name])
         return out
+
+    def _joins_graphs(self) -> bool:
+        return True
+
+    def _side_by_side(self, graphs: list[Any]) -> list[Any]:
+        if len(graphs) == 1:
+            return [self(graphs[0])]
+        # Nothing else is looked at, so nothing else can keep graphs apart.
+        bare: list[Any] = [Data(edge_index=data.edge_index, num_nodes=data.num_nodes) for data in graphs]
+        results = []
+        for data, encoded in zip(graphs, self(Batch.from_data_list(bare)).to_data_list(), strict=True):
+            out = data.__copy__()
+            for name, value in encoded.to_dict().items():
+                if name not in ("edge_index", "num_nodes") and isinstance(value, Tensor):
+                    # A view would keep, and save, the rows of all.
+                    out[name] = value.clone()
+            results.append(out)
+        return results

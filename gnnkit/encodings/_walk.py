@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gnnkit import Graph
-from gnnkit.encodings._adjacency import _checked_weights
+from gnnkit.encodings._adjacency import checked_weights
 from gnnkit.errors import DataError, IndexRangeError
 
 
@@ -34,7 +34,7 @@ def out_edges(data: Any, weight_attr: str | None, *, transform: str) -> tuple[Te
     given = None if weight_attr is None else data.get(weight_attr)
     if given is None:
         return graph.rowptr, graph.col, None
-    weight = torch.from_numpy(_checked_weights(given, graph.num_edges, f"{transform}: data.{weight_attr}"))
+    weight = torch.from_numpy(checked_weights(given, graph.num_edges, f"{transform}: data.{weight_attr}"))
     if not bool(weight.sum().isfinite()):
         raise DataError(f"{transform}: the sum of data.{weight_attr} is too large for float64; scale the weights down")
     return graph.rowptr, graph.col, weight if graph.edge_id is None else weight.index_select(0, graph.edge_id)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gnnkit import Graph, ops
-from gnnkit.encodings._adjacency import adjacency, num_nodes, scaled
+from gnnkit.encodings._adjacency import adjacency, check_undirected, num_nodes, scaled
 from gnnkit.encodings._encoding import Encoding
 from gnnkit.encodings._graph_kernel import check_kernel, check_positive, series, truncation_bound
 from gnnkit.encodings._noise import (
@@ -21,7 +21,6 @@ from gnnkit.encodings._noise import (
     node_keys,
     random_signs,
 )
-from gnnkit.encodings._undirected import check_undirected
 from gnnkit.errors import ConfigError, DataError
 from gnnkit.ops._checks import check_count, check_flag, check_number
 

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from gnnkit import ops
 from gnnkit.compat import from_scipy
-from gnnkit.encodings._adjacency import adjacency, num_nodes, scaled
+from gnnkit.encodings._adjacency import adjacency, check_undirected, num_nodes, scaled
 from gnnkit.encodings._encoding import Encoding
 from gnnkit.encodings._noise import check_optional_seed, drawn_seed, node_keys, standard_normal
-from gnnkit.encodings._undirected import check_undirected
 from gnnkit.errors import ConfigError
 from gnnkit.ops._checks import check_count, check_flag
 

@@ -1,11 +1,10 @@
 """Encoders of encodings that are a set per node."""
 
-from itertools import pairwise
-
 import torch
 from torch import Tensor
 
 from gnnkit.errors import ShapeError
+from gnnkit.nn._networks import MLP
 from gnnkit.nn.masked_norm import check_mask
 from gnnkit.ops._checks import check_count
 
@@ -49,8 +48,8 @@ class DeepSetsEncoder(torch.nn.Module):
         check_count("num_layers", num_layers, 1)
         check_count("num_post_layers", num_post_layers, 0)
         between = [hidden] * (num_layers - 1)
-        self.entry_network = _network([in_dim, *between, hidden if num_post_layers else dim])
-        self.set_network = _network([hidden] * num_post_layers + [dim])
+        self.entry_network = MLP([in_dim, *between, hidden if num_post_layers else dim], "none")
+        self.set_network = MLP([hidden] * num_post_layers + [dim], "none") if num_post_layers else torch.nn.Identity()
 
     def forward(self, value: Tensor, eigenvalue: Tensor | None = None, *, mask: Tensor | None = None) -> Tensor:
         """Encodes a set for every node.
@@ -91,10 +90,3 @@ class DeepSetsEncoder(torch.nn.Module):
     def extra_repr(self) -> str:
         """The settings."""
         return f"{self.in_dim}, {self.dim}"
-
-
-def _network(widths: list[int]) -> torch.nn.Sequential:
-    layers: list[torch.nn.Module] = []
-    for pair in pairwise(widths):
-        layers += [torch.nn.Linear(*pair), torch.nn.ReLU()]
-    return torch.nn.Sequential(*layers[:-1])

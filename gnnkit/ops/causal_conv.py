@@ -9,7 +9,7 @@ from torch.nn import functional
 from gnnkit.errors import ShapeError
 from gnnkit.ops._checks import check_choice, check_flag, check_float, check_same_device, check_same_dtype, describe
 from gnnkit.ops._library import define
-from gnnkit.ops.selective_scan import check_offsets
+from gnnkit.ops._packed import check_offsets, in_float64
 
 
 def causal_conv1d(
@@ -88,17 +88,12 @@ def _before_activation(x: Tensor, weight: Tensor, bias: Any, offsets: Tensor, re
     return out
 
 
-def _wide(value: Any) -> Any:
-    """In float64, from which results are rounded: torch's last bits depend on strides and on the number of threads."""
-    return None if value is None else value.double().contiguous()
-
-
 def reference(x, weight, bias, offsets, silu: bool, reverse: bool) -> Tensor:
     """One pass for each tap."""
     dtype = x.dtype
     if x.size(0) == 0:
         return x.new_empty(x.shape)
-    out = _before_activation(_wide(x), _wide(weight), _wide(bias), offsets, reverse)
+    out = _before_activation(in_float64(x), in_float64(weight), in_float64(bias), offsets, reverse)
     return (functional.silu(out) if silu else out).to(dtype).contiguous()
 
 
@@ -108,7 +103,7 @@ def backward_reference(grad, x, weight, bias, offsets, silu: bool, reverse: bool
     if x.size(0) == 0:
         grad_bias = x.new_zeros((0,) if bias is None else bias.shape)
         return x.new_empty(x.shape), torch.zeros_like(weight, memory_format=torch.contiguous_format), grad_bias
-    grad, x, weight, bias = _wide(grad), _wide(x), _wide(weight), _wide(bias)
+    grad, x, weight, bias = in_float64(grad), in_float64(x), in_float64(weight), in_float64(bias)
     if silu:
         value = _before_activation(x, weight, bias, offsets, reverse)
         sigmoid = value.sigmoid()

@@ -1,15 +1,16 @@
 """Selective scan (S6) over packed sequences."""
 
 from math import isqrt
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gnnkit.errors import DtypeError, IndexRangeError, ShapeError
-from gnnkit.ops._checks import check_flag, check_float, check_same_device, check_tensor, describe, values_readable
+from gnnkit.errors import DtypeError, ShapeError
+from gnnkit.ops._checks import check_flag, check_float, check_same_device, check_tensor, describe
 from gnnkit.ops._library import define
+from gnnkit.ops._packed import check_offsets, in_float64
 
 _LINEAR = 20.0
 _PER_TOKEN = ("u", "delta", "B", "C", "z")
@@ -132,35 +133,6 @@ def _checked_shapes(given: dict[str, Tensor], offsets: Tensor) -> int:
     return tokens
 
 
-def check_offsets(offsets: Tensor, num_tokens: int) -> Tensor:
-    """Boundaries of packed sequences as int64; raises where they are none.
-
-    Raises:
-        DtypeError: If they are no integers.
-        ShapeError: If there is none.
-        IndexRangeError: If they do not start at 0, decrease, or do not end at the number of tokens.
-    """
-    check_tensor("offsets", offsets)
-    if offsets.dtype not in (torch.int32, torch.int64):
-        raise DtypeError(f"offsets must be int32 or int64, got {describe(offsets)}; convert them with offsets.long()")
-    if offsets.dim() != 1 or offsets.numel() == 0:
-        raise ShapeError(f"offsets must have shape [S + 1] for S sequences, got {describe(offsets)}")
-    if values_readable(offsets):
-        steps = offsets.diff()
-        if int(offsets[0]) != 0 or int(offsets[-1]) != num_tokens:
-            raise IndexRangeError(
-                f"offsets must run from 0 to the number of tokens, {num_tokens}, so that sequences cover all of them; "
-                f"they run from {int(offsets[0])} to {int(offsets[-1])}"
-            )
-        if bool((steps < 0).any()):
-            where = int((steps < 0).nonzero()[0, 0])
-            raise IndexRangeError(
-                f"offsets must not decrease, but offsets[{where}] = {int(offsets[where])} and "
-                f"offsets[{where + 1}] = {int(offsets[where + 1])}"
-            )
-    return offsets.long()
-
-
 class _Steps(NamedTuple):
     """A scan in the order in which tokens are read."""
 
@@ -254,7 +226,7 @@ def reference(
     """All states of all tokens at once, by :func:`blocked_scan`."""
     dtype = u.dtype
     u, delta, A, B, C, D, z, delta_bias, initial_state = map(
-        _wide, (u, delta, A, B, C, D, z, delta_bias, initial_state)
+        in_float64, (u, delta, A, B, C, D, z, delta_bias, initial_state)
     )
     steps = _steps(u, delta, A, B, C, delta_bias, offsets, softplus, reverse)
     states, _ = _states(steps, initial_state)
@@ -270,18 +242,13 @@ def reference(
     return out.to(dtype).contiguous(), final.to(dtype)
 
 
-def _wide(value: Any) -> Any:
-    """In float64, from which results are rounded: torch's last bits depend on strides and on the number of threads."""
-    return None if value is None else value.double().contiguous()
-
-
 def backward_reference(
     grad, grad_final, u, delta, A, B, C, D, z, delta_bias, initial_state, offsets, softplus: bool, reverse: bool
 ) -> tuple[Tensor, ...]:
     """The same scan backwards, over the gradients to the states."""
     dtype = u.dtype
     grad, grad_final, u, delta, A, B, C, D, z, delta_bias, initial_state = map(
-        _wide, (grad, grad_final, u, delta, A, B, C, D, z, delta_bias, initial_state)
+        in_float64, (grad, grad_final, u, delta, A, B, C, D, z, delta_bias, initial_state)
     )
     steps = _steps(u, delta, A, B, C, delta_bias, offsets, softplus, reverse)
     states, decay = _states(steps, initial_state)

@@ -11,6 +11,7 @@ import torch
 from torch_geometric.data import Batch, Data
 
 from gnnkit.encodings import HeatKernel, heat_kernel
+from gnnkit.encodings._laplacian import UndirectedGraph, components, laplacians
 from gnnkit.errors import ConfigError, DataError
 
 TIMES = [0.0, 0.1, 1.0, 5.0, 40.0]
@@ -59,6 +60,18 @@ def test_equals_the_matrix_exponential(
     assert out.heat_kernel_pe.dtype == torch.float32
     np.testing.assert_allclose(out.heat_kernel_pe.numpy(), expected, atol=1e-7)
     assert "heat_kernel_pe" not in data
+
+
+@pytest.mark.parametrize("normalized", [True, False])
+def test_the_expansion_of_large_components_keeps_to_its_bound(normalized: bool):
+    data = data_of(networkx.barabasi_albert_graph(300, 2, seed=0))
+    graph = UndirectedGraph.from_data(data, None, transform="test")
+    (part,) = components(graph, 0)
+    times = np.array([0.0, 1e-3, 0.3, 4.0, 60.0, 1000.0])
+    found = heat_kernel._expanded(laplacians(part, normalized=normalized), times)
+    values, vectors = np.linalg.eigh(laplacian_of(data, normalized=normalized))
+    expected = np.square(vectors) @ np.exp(-np.maximum(values, 0)[:, None] * times)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("dense_size", [256, 0])

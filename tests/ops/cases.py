@@ -1,40 +1,16 @@
 """The table of operators: one entry gives an operator the whole battery of ``test_battery.py``."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from scipy.special import erf
 from torch import Tensor
 
 from gnnkit import Graph, ops
 from gnnkit.ops.spmm import spmm_by_position
+from tests.ops.op_case import ACTIVATIONS, Arrays, OpCase, Tensors
 from tests.ops.samples import DEVICE, Sample
-
-Arrays = dict[str, np.ndarray]
-Tensors = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class OpCase:
-    """One operator as a user calls it.
-
-    Attributes:
-        name: What to print.
-        call: The public function applied to a sample and its floating tensors.
-        shapes: Shapes of those tensors, by name.
-        oracle: The same result from NumPy in float64, by another route.
-        twice_differentiable: Whether ``gradgradcheck`` applies.
-        smooth: False where finite differences meet a kink or a tie, so that inputs must be kept apart.
-    """
-
-    name: str
-    call: Callable[[Sample, Tensors], Tensor]
-    shapes: Callable[[Sample], dict[str, tuple[int, ...]]]
-    oracle: Callable[[Sample, Arrays], np.ndarray]
-    twice_differentiable: bool = True
-    smooth: bool = field(default=True)
+from tests.ops.sequence_cases import SEQUENCE_CASES
 
 
 def reduce_by(groups: np.ndarray, values: np.ndarray, num_groups: int, reduce: str) -> np.ndarray:
@@ -83,14 +59,6 @@ def dense_matrix(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, shap
     matrix = np.zeros(shape)
     np.add.at(matrix, (rows, columns), values)
     return matrix
-
-
-ACTIVATIONS = {
-    "none": lambda v: v,
-    "relu": lambda v: np.maximum(v, 0),
-    "gelu": lambda v: v * (1 + erf(v / np.sqrt(2))) / 2,
-    "silu": lambda v: v / (1 + np.exp(-v)),
-}
 
 
 def _spmm(reduce: str, weight: str) -> OpCase:
@@ -359,70 +327,6 @@ def _segment_matmul(rows: int | None, columns: int) -> OpCase:
     )
 
 
-def scan_by(sample: Sample, a: Arrays, *, reverse: bool) -> np.ndarray:
-    """Token by token, sequence by sequence."""
-    rates = -np.square(a["rates"]) - 0.1
-    delta = np.logaddexp(0, a["delta"] + a.get("bias", 0))
-    out = np.zeros_like(a["u"])
-    for sequence in range(sample.graph.num_dst):
-        state = a["initial"][sequence] if "initial" in a else np.zeros_like(rates)
-        tokens = np.flatnonzero(sample.segment == sequence)
-        for token in tokens[::-1] if reverse else tokens:
-            entering = 0.25 * np.outer(delta[token] * a["u"][token], a["b"][token])
-            state = np.exp(delta[token][:, None] * rates) * state + entering
-            out[token] = state @ a["c"][token] + a.get("skip", 0) * a["u"][token]
-    return out * a["z"] / (1 + np.exp(-a["z"])) if "z" in a else out
-
-
-def _selective_scan(states: int, *, reverse: bool, plain: bool) -> OpCase:
-    def shapes(sample: Sample) -> dict[str, tuple[int, ...]]:
-        tokens, channels = sample.graph.num_edges, sample.width
-        found = {"u": (tokens, channels), "delta": (tokens, channels), "rates": (channels, states)}
-        found |= {"b": (tokens, states), "c": (tokens, states)}
-        if not plain:
-            found |= {"skip": (channels,), "z": (tokens, channels), "bias": (channels,)}
-            found |= {"initial": (sample.graph.num_dst, channels, states)}
-        return found
-
-    def call(sample: Sample, t: Tensors) -> Tensor:
-        # Rates below zero, as a model has them: other states grow without bounds. A quarter is exact in every dtype.
-        rates = t["rates"].float() if t["rates"].dtype == torch.bfloat16 else t["rates"]
-        rates = -rates.square() - 0.1
-        options = {"delta_bias": t.get("bias"), "initial_state": t.get("initial")}
-        found = ops.selective_scan(
-            t["u"], t["delta"], rates, 0.25 * t["b"], t["c"], t.get("skip"), t.get("z"),
-            offsets=sample.ptr, delta_softplus=True, reverse=reverse, **options,
-        )  # fmt: skip
-        return found if isinstance(found, Tensor) else found[0]
-
-    name = f"selective_scan-{states}{'-reverse' if reverse else ''}{'-plain' if plain else ''}"
-    oracle = lambda sample, a: scan_by(sample, a, reverse=reverse)  # noqa: E731
-    return OpCase(name, call, shapes, oracle, twice_differentiable=False)
-
-
-def _causal_conv1d(taps: int, activation: str, *, reverse: bool, bias: bool) -> OpCase:
-    def shapes(sample: Sample) -> dict[str, tuple[int, ...]]:
-        found = {"x": (sample.graph.num_edges, sample.width), "weight": (sample.width, taps)}
-        return found | ({"bias": (sample.width,)} if bias else {})
-
-    def call(sample: Sample, t: Tensors) -> Tensor:
-        options = {"offsets": sample.ptr, "activation": activation, "reverse": reverse}
-        return ops.causal_conv1d(t["x"], t["weight"], t.get("bias"), **options)
-
-    def oracle(sample: Sample, a: Arrays) -> np.ndarray:
-        out = np.zeros_like(a["x"]) + a.get("bias", 0)
-        for sequence in range(sample.graph.num_dst):
-            tokens = np.flatnonzero(sample.segment == sequence)
-            own = a["x"][tokens[::-1] if reverse else tokens]
-            for place, token in enumerate(tokens[::-1] if reverse else tokens):
-                for back in range(min(taps, place + 1)):
-                    out[token] += a["weight"][:, taps - 1 - back] * own[place - back]
-        return ACTIVATIONS[activation](out)
-
-    name = f"causal_conv1d-{taps}-{activation}{'-reverse' if reverse else ''}"
-    return OpCase(name, call, shapes, oracle, twice_differentiable=False)
-
-
 CASES = [
     *(_segment_reduce(reduce) for reduce in ("sum", "mean", "min", "max")),
     *(_scatter(reduce) for reduce in ("sum", "mean", "min", "max")),
@@ -485,12 +389,7 @@ CASES = [
     _segment_matmul(None, 5),
     _segment_matmul(None, 67),
     _segment_matmul(3, 16),
-    _selective_scan(3, reverse=False, plain=False),
-    _selective_scan(16, reverse=True, plain=False),
-    _selective_scan(2, reverse=False, plain=True),
-    _causal_conv1d(4, "silu", reverse=False, bias=True),
-    _causal_conv1d(3, "none", reverse=True, bias=True),
-    _causal_conv1d(1, "silu", reverse=True, bias=False),
+    *SEQUENCE_CASES,
 ]
 
 

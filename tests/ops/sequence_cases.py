@@ -1,0 +1,83 @@
+"""The part of the table of operators on packed sequences: the edges of each destination of a sample are one."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gnnkit import ops
+from tests.ops.op_case import ACTIVATIONS, Arrays, OpCase, Tensors
+from tests.ops.samples import Sample
+
+
+def scan_by(sample: Sample, a: Arrays, *, reverse: bool) -> np.ndarray:
+    """Token by token, sequence by sequence."""
+    rates = -np.square(a["rates"]) - 0.1
+    delta = np.logaddexp(0, a["delta"] + a.get("bias", 0))
+    out = np.zeros_like(a["u"])
+    for sequence in range(sample.graph.num_dst):
+        state = a["initial"][sequence] if "initial" in a else np.zeros_like(rates)
+        tokens = np.flatnonzero(sample.segment == sequence)
+        for token in tokens[::-1] if reverse else tokens:
+            entering = 0.25 * np.outer(delta[token] * a["u"][token], a["b"][token])
+            state = np.exp(delta[token][:, None] * rates) * state + entering
+            out[token] = state @ a["c"][token] + a.get("skip", 0) * a["u"][token]
+    return out * a["z"] / (1 + np.exp(-a["z"])) if "z" in a else out
+
+
+def _selective_scan(states: int, *, reverse: bool, plain: bool) -> OpCase:
+    def shapes(sample: Sample) -> dict[str, tuple[int, ...]]:
+        tokens, channels = sample.graph.num_edges, sample.width
+        found = {"u": (tokens, channels), "delta": (tokens, channels), "rates": (channels, states)}
+        found |= {"b": (tokens, states), "c": (tokens, states)}
+        if not plain:
+            found |= {"skip": (channels,), "z": (tokens, channels), "bias": (channels,)}
+            found |= {"initial": (sample.graph.num_dst, channels, states)}
+        return found
+
+    def call(sample: Sample, t: Tensors) -> Tensor:
+        # Rates below zero, as a model has them: other states grow without bounds. A quarter is exact in every dtype.
+        rates = t["rates"].float() if t["rates"].dtype == torch.bfloat16 else t["rates"]
+        rates = -rates.square() - 0.1
+        options = {"delta_bias": t.get("bias"), "initial_state": t.get("initial")}
+        found = ops.selective_scan(
+            t["u"], t["delta"], rates, 0.25 * t["b"], t["c"], t.get("skip"), t.get("z"),
+            offsets=sample.ptr, delta_softplus=True, reverse=reverse, **options,
+        )  # fmt: skip
+        return found if isinstance(found, Tensor) else found[0]
+
+    name = f"selective_scan-{states}{'-reverse' if reverse else ''}{'-plain' if plain else ''}"
+    oracle = lambda sample, a: scan_by(sample, a, reverse=reverse)  # noqa: E731
+    return OpCase(name, call, shapes, oracle, twice_differentiable=False)
+
+
+def _causal_conv1d(taps: int, activation: str, *, reverse: bool, bias: bool) -> OpCase:
+    def shapes(sample: Sample) -> dict[str, tuple[int, ...]]:
+        found = {"x": (sample.graph.num_edges, sample.width), "weight": (sample.width, taps)}
+        return found | ({"bias": (sample.width,)} if bias else {})
+
+    def call(sample: Sample, t: Tensors) -> Tensor:
+        options = {"offsets": sample.ptr, "activation": activation, "reverse": reverse}
+        return ops.causal_conv1d(t["x"], t["weight"], t.get("bias"), **options)
+
+    def oracle(sample: Sample, a: Arrays) -> np.ndarray:
+        out = np.zeros_like(a["x"]) + a.get("bias", 0)
+        for sequence in range(sample.graph.num_dst):
+            tokens = np.flatnonzero(sample.segment == sequence)
+            own = a["x"][tokens[::-1] if reverse else tokens]
+            for place, token in enumerate(tokens[::-1] if reverse else tokens):
+                for back in range(min(taps, place + 1)):
+                    out[token] += a["weight"][:, taps - 1 - back] * own[place - back]
+        return ACTIVATIONS[activation](out)
+
+    name = f"causal_conv1d-{taps}-{activation}{'-reverse' if reverse else ''}"
+    return OpCase(name, call, shapes, oracle, twice_differentiable=False)
+
+
+SEQUENCE_CASES = [
+    _selective_scan(3, reverse=False, plain=False),
+    _selective_scan(16, reverse=True, plain=False),
+    _selective_scan(2, reverse=False, plain=True),
+    _causal_conv1d(4, "silu", reverse=False, bias=True),
+    _causal_conv1d(3, "none", reverse=True, bias=True),
+    _causal_conv1d(1, "silu", reverse=True, bias=False),
+]

@@ -35,6 +35,27 @@ template <int N>
 inline Vector<float, N> exponential_lanes(Vector<float, N> x) {
   return exponential_of<Vector<float, N>, Vector<uint32_t, N>>(x);
 }
+#if defined(__AVX512F__)
+// The same with half the instructions: one that multiplies by 2^n and knows overflow, and a mask for what counts as
+// zero. The polynomial is the best of degree 6 for the relative error (3e-9).
+template <>
+inline Vector<float, 16> exponential_lanes<16>(Vector<float, 16> x) {
+  using Value = Vector<float, 16>;
+  constexpr float kRound = 12582912.0f;
+  const auto lanes = bit_cast<__m512>(x);
+  const __mmask16 counts = _mm512_cmp_ps_mask(lanes, _mm512_set1_ps(-87.0f), _CMP_NLT_UQ);  // NaN counts
+  const auto clamped = bit_cast<Value>(_mm512_min_ps(_mm512_set1_ps(89.0f), lanes));        // NaN stays
+  const Value n = clamped * 1.44269504088896341f + kRound - kRound;
+  const Value r = (clamped - n * 0.693359375f) - n * -2.12194440e-4f;
+  Value y = r * 1.3814535923e-3f + 8.3687454462e-3f;
+  y = y * r + 4.1668392718e-2f;
+  y = y * r + 1.6666521132e-1f;
+  y = y * r + 4.9999994040e-1f;
+  y = y * r + 1.0f;
+  y = y * r + 1.0f;
+  return bit_cast<Value>(_mm512_maskz_scalef_ps(counts, bit_cast<__m512>(y), bit_cast<__m512>(n)));
+}
+#endif
 template <int N>
 inline Vector<double, N> exponential_lanes(Vector<double, N> x) {
   for (int lane = 0; lane < N; ++lane) x[lane] = std::exp(x[lane]);

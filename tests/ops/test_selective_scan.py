@@ -56,6 +56,23 @@ def test_constant_input_has_the_closed_form():
     torch.testing.assert_close(out[:, 0], torch.tensor(expected, dtype=torch.float64), rtol=1e-14, atol=0)
 
 
+def test_a_state_without_input_decays_by_the_exponential_everywhere():
+    # One state for each value: what is left of 1 after one step of width 1.
+    rate = torch.cat([torch.linspace(-90, 90, 40_001), torch.tensor([-math.inf, -1e30, -1e5, 1e5, 1e30, math.inf])])
+    rate = torch.cat([rate, torch.tensor([math.nan, 0.0, -0.0])])[:, None]
+    zero, one = torch.zeros(1, len(rate)), torch.ones(1, len(rate))
+    options = {"offsets": torch.tensor([0, 1]), "initial_state": one.reshape(1, -1, 1)}
+    out = ops.selective_scan(zero, one, rate, torch.zeros(1, 1), torch.ones(1, 1), **options)
+    assert isinstance(out, Tensor)
+    expected = rate.double().exp().float().reshape(1, -1)
+    # What is below the smallest normal number may count as zero, and infinity may begin at e^88.
+    subject = (expected >= 2e-38) & (expected <= 1.6e38)
+    torch.testing.assert_close(out[subject], expected[subject], rtol=3e-7, atol=0)
+    assert bool((out[expected < 1e-38] <= 1e-38).all())
+    assert bool((out[expected > 3.4e38] == math.inf).all())
+    assert torch.equal(out.isnan(), expected.isnan())
+
+
 def test_published_gradient_to_ten_digits():
     def column(*values):
         return torch.tensor(values, dtype=torch.float64).reshape(-1, 1).requires_grad_()

@@ -47,8 +47,8 @@ def hierarchical_affinity_clustering(
     - ``"cosine"``: :math:`\langle x_u, x_v \rangle / (\lVert x_u \rVert \lVert x_v \rVert)`; 0 for a node without
       features other than 0;
     - ``"jaccard"``: :math:`|N[u] \cap N[v]| / |N[u] \cup N[v]| = (t + 2) / (d_u + d_v - t)` for ``t`` common
-      neighbours, with :math:`N[u]` the neighbours of ``u`` and ``u`` itself, so that it is greater in dense surroundings
-      and, where there are no triangles, at ends of low degree;
+      neighbours, with :math:`N[u]` the neighbours of ``u`` and ``u`` itself: the more, the denser the surroundings are,
+      and, without triangles, the lower the degrees of both ends;
     - numbers that are given; several edges between two nodes, of either direction, count as one edge with their mean or
       maximum.
 
@@ -73,8 +73,8 @@ def hierarchical_affinity_clustering(
 
     Determinism: exact, for any number of threads and any order of the edges, and a graph gives the same tree in every
     batch. Similarities are rounded to multiples of 2^-32 (those given: of 2^-32 of the largest magnitude in the graph)
-    and added up as integers, so that equal ones are equal. Nodes numbered otherwise have the same tree where no two
-    similarities of a cluster are equal.
+    and added up as integers, so that sums depend on no order, and the mean of equal ones is equal to them. Nodes
+    numbered otherwise have the same tree where a cluster never chooses between neighbours that are equally similar.
     Complexity: at most :math:`\log_2 N` rounds of ``O(E)`` each, on the CPU, after ``O(E F)`` for cosines or the sum
     over edges of the smaller degree of both ends for Jaccard indices.
     """

@@ -325,7 +325,7 @@ def test_what_does_not_fit_is_refused():
     one_infinite = torch.ones(6)
     one_infinite[1] = torch.inf
     cases: list[tuple[type, str, dict[str, Any]]] = [
-        (ConfigError, "similarity must be one of cosine, jaccard, a tensor or None, got 'dot'", {"similarity": "dot"}),
+        (ConfigError, "similarity must be one of cosine, jaccard or None, got 'dot'", {"similarity": "dot"}),
         (ConfigError, 'similarity "cosine" needs node features x', {"similarity": "cosine"}),
         (ConfigError, "linkage must be one of mean, max, got 'single'", {"linkage": "single"}),
         (ShapeError, r"x must hold real node features, \[4, F\]", {"x": torch.ones(3, 2)}),

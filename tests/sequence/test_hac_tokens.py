@@ -1,6 +1,7 @@
 """Tokens of clusters on the path to each node."""
 
 from itertools import pairwise
+from typing import Any
 
 import networkx as nx
 import pytest
@@ -77,12 +78,14 @@ def test_too_many_members_are_refused_before_they_are_made():
 
 
 def test_settings_are_checked_and_printed():
-    for options, message in (
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"similarity": "dot"}, "similarity must be one of"),
         ({"linkage": "min"}, "linkage must be one of"),
         ({"max_levels": -1}, "max_levels must be an integer of at least 0"),
         ({"max_levels": 1.0}, "max_levels must be an integer of at least 0"),
-    ):
+        ({"similarity": torch.ones(2)}, "similarity must be one of"),
+    ]
+    for options, message in cases:
         with pytest.raises(ConfigError, match=message):
             HACTokens(**options)
     with pytest.raises(ConfigError, match="needs node features"):

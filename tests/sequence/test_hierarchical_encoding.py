@@ -1,5 +1,7 @@
 """Positional features from trees of clusters."""
 
+from typing import Any
+
 import networkx as nx
 import pytest
 import torch
@@ -78,6 +80,7 @@ def test_no_order_takes_shorter_steps_than_that_of_the_leaves(batch: tuple[Graph
 
 def test_bad_input_is_named():
     tree = two_pairs()
+    wrong: Any
     for wrong in (0, -1, 1.5, True):
         with pytest.raises(ConfigError, match="num_levels must be an integer of at least 1"):
             hierarchical_positions(tree, wrong)

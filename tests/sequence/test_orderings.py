@@ -338,21 +338,23 @@ def test_what_is_no_batch_is_refused(ordering: Any):
 
 
 def test_settings_are_checked_and_printed():
-    for make, message in (
-        (lambda: Degree(noise=1), "noise must be True or False"),
-        (lambda: PageRank(1.0), r"damping must lie in \[0, 1\), got 1.0"),
-        (lambda: PageRank(float("nan")), "damping"),
-        (lambda: PageRank("high"), "damping"),
-        (lambda: BFS(start="random"), "start must be one of degree, low_degree, index, got 'random'"),
-        (lambda: DFS(neighbours=None), "neighbours must be one of"),
-        (lambda: HACOrder(similarity="dot"), "similarity must be one of cosine, jaccard"),
-        (lambda: HACOrder(linkage="min"), "linkage must be one of mean, max"),
-    ):
+    wrong: list[tuple[Any, dict[str, Any], str]] = [
+        (Degree, {"noise": 1}, "noise must be True or False"),
+        (PageRank, {"damping": 1.0}, r"damping must lie in \[0, 1\), got 1.0"),
+        (PageRank, {"damping": float("nan")}, r"damping must lie in \[0, 1\)"),
+        (PageRank, {"damping": "high"}, "damping must be a real number"),
+        (BFS, {"start": "random"}, "start must be one of degree, low_degree, index, got 'random'"),
+        (DFS, {"neighbours": None}, "neighbours must be one of"),
+        (HACOrder, {"similarity": "dot"}, "similarity must be one of cosine, jaccard or None, got 'dot'"),
+        (HACOrder, {"linkage": "min"}, "linkage must be one of mean, max, got 'min'"),
+    ]
+    for ordering, options, message in wrong:
         with pytest.raises(ConfigError, match=message):
-            make()
+            ordering(**options)
     graph, ptr = batch_of(nx.path_graph(3))
+    seed: Any = "one"
     for ordering in (Degree(), Random()):
         with pytest.raises(ConfigError, match="seed must be an integer, got 'one'"):
-            ordering(graph, ptr, seed="one")
+            ordering(graph, ptr, seed=seed)
     assert repr(BFS(start="index")) == "BFS(start='index', neighbours='index')"
     assert [Degree().is_random, Degree(noise=False).is_random, Random().is_random] == [True, False, True]

@@ -255,7 +255,6 @@ def _with_one_root(parent: Tensor, level: Tensor, number: Tensor) -> tuple[Tenso
     several, place, count = torch.unique(number[root], return_inverse=True, return_counts=True)
     new = torch.where(count > 1, parent.numel() + (count > 1).cumsum(0) - 1, -1)
     highest = torch.zeros_like(several).scatter_reduce_(0, place, level[root], "amax")
-    parent = parent.clone()
     parent[root] = new[place]
     added = highest[count > 1] + 1
     return torch.cat([parent, torch.full_like(added, -1)]), torch.cat([level, added])

@@ -20,10 +20,10 @@ from gnnkit.ops._checks import values_readable
 from gnnkit.ops.selective_scan import blocked_scan
 
 _SMALLEST, _LARGEST = 8, 64
-"""Tokens that the recurrence takes at once: more cost more products within, fewer more states that are carried on."""
+"""Tokens of a chunk of the recurrence: large chunks need more products inside, small ones carry more states."""
 
 _LONG = 4096
-"""Mean length from which on the recurrence is ahead again: the kernel no longer costs nothing beside the tokens."""
+"""Mean length above which the recurrence is ahead of transforms, measured on a CPU for widths of 32 to 96."""
 
 
 class Diagonal(NamedTuple):

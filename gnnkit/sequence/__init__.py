@@ -25,4 +25,14 @@ __all__ = [
     "hierarchical_affinity_clustering",
     "hierarchical_positions",
     "step_distances",
+from gnnkit.sequence.blocks import S4D, Attention, Bidirectional, Hybrid, Mamba
+from gnnkit.sequence.tokens import Tokens
+
+__all__ = [
+    "Attention",
+    "Bidirectional",
+    "Hybrid",
+    "Mamba",
+    "S4D",
+    "Tokens",
 ]

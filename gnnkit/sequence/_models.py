@@ -67,9 +67,7 @@ def incidence(tokens: Tokens) -> Graph:
     return Graph(tokens.token_ptr, tokens.members, None, tokens.num_nodes)
 
 
-def convolved(
-    conv: torch.nn.Module, x: Tensor, graph: Graph, edge_attr: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
+def convolved(conv: torch.nn.Module, x: Tensor, graph: Graph, edge_attr: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Nodes and edges after a convolution of ``gnnkit.nn``, or a module called in the same way.
 
     Edge features are given to it where it uses some, and zeros for those that are missing where it cannot do without.

@@ -121,9 +121,9 @@ class GSM(torch.nn.Module):
 
     def read(self, tokens: Tokens, x: Tensor, graph: Graph, edge_attr: Tensor | None = None) -> Tensor:
         """Encoder and block on tokens that are given, and what they say of each node, ``[N, dim]``."""
-        encoded = self.encoder(tokens, x, graph, edge_attr)
         shape = (tokens.num_tokens, self.dim)
-        out = check_vectors(self.block(check_vectors(encoded, shape, self.encoder), tokens.offsets), shape, self.block)
+        encoded = check_vectors(self.encoder(tokens, x, graph, edge_attr), shape, self.encoder)
+        out = check_vectors(self.block(encoded, tokens.offsets), shape, self.block)
         return _last(out, tokens.offsets) if tokens.level == "node" else _mean_of_tokens(out, tokens)
 
 

@@ -179,9 +179,7 @@ class PatchTransformerLayer(torch.nn.Module):
         torch.nn.init.xavier_uniform_(self.project_out.weight)
         torch.nn.init.zeros_(self.project_out.bias)
 
-    def forward(
-        self, x: Tensor, offsets: Tensor, *, reverse: bool = False, pairs: PatchPairs | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, offsets: Tensor, *, reverse: bool = False, pairs: PatchPairs | None = None) -> Tensor:
         """Lets every token attend to all tokens of its sequence.
 
         Args:

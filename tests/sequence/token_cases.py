@@ -47,6 +47,20 @@ class RandomPatches:
         return Tokens(members, token_ptr, offsets, "graph", graph.num_nodes)
 
 
+class Strips:
+    """Patches of three consecutive nodes, of which neighbours share one."""
+
+    is_random = False
+
+    def __call__(self, graph: Graph, ptr: Tensor, x: Tensor | None = None, *, seed: int = 0) -> Tokens:
+        sets, lengths = [], []
+        for begin, end in zip(ptr[:-1].tolist(), ptr[1:].tolist(), strict=True):
+            firsts = range(begin, end, 2)
+            sets += [list(range(first, min(first + 3, end))) for first in firsts]
+            lengths.append(len(firsts))
+        return tokens_of(sets, lengths, graph.num_nodes)
+
+
 class Ball:
     """For each node, all nodes within one step, then the node itself: level "node"."""
 
@@ -68,7 +82,7 @@ class MeanBlock(torch.nn.Module):
 
     def forward(self, x: Tensor, offsets: Tensor, *, reverse: bool = False) -> Tensor:
         parts = x.split(offsets.diff().tolist())
-        return torch.cat([self.own(part) + self.mean(part.mean(0, keepdim=True)).tanh() for part in parts])
+        return self.own(x) + torch.cat([x[:0], *(self.mean(part.mean(0)).tanh().expand_as(part) for part in parts)])
 
 
 class MeanEncoder(torch.nn.Module):
@@ -80,8 +94,9 @@ class MeanEncoder(torch.nn.Module):
         self.linear = torch.nn.Linear(in_dim, dim)
 
     def forward(self, tokens: Tokens, x: Tensor, graph: Graph, edge_attr: Tensor | None = None) -> Tensor:
-        parts = x[tokens.members].split(tokens.token_ptr.diff().tolist())
-        return self.linear(torch.stack([part.mean(0) for part in parts]))
+        mask = x.new_zeros(tokens.num_tokens, tokens.num_nodes)
+        mask[tokens.token_of_member, tokens.members] = 1.0
+        return self.linear(mask / mask.sum(1, keepdim=True) @ x)
 
 
 def boundaries(sizes: list[int]) -> Tensor:

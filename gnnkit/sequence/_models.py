@@ -19,7 +19,9 @@ _SEEDS = 2**62
 def checked_inputs(
     x: Tensor, graph: Graph, ptr: Tensor | None, *, layer: str, width: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Node features ``[N, width]`` (of any width with None), and boundaries of graphs as int64, those of one graph where none are given.
+    """Node features ``[N, width]``, of any width with None, and boundaries of graphs as int64.
+
+    Without boundaries, they are those of one graph.
 
     Raises:
         ShapeError: If the features do not fit the graph.

@@ -93,8 +93,8 @@ class _PatchModel(torch.nn.Module):
         tokens = tokenized(self.tokenizer, x, graph, ptr, seed)
         if tokens.level != "graph":
             raise ConfigError(
-                f"{type(self).__name__} reads a sequence of patches for each graph, but {type(self.tokenizer).__name__} "
-                "describes nodes; GSM takes such tokens"
+                f"{type(self).__name__} reads the patches of each graph, but {type(self.tokenizer).__name__} describes "
+                "nodes; GSM takes such tokens"
             )
         return without_empty(tokens)
 

@@ -32,7 +32,7 @@ from gnnkit.sequence.tokens import Tokens
 
 
 class GSM(torch.nn.Module):
-    r"""A graph sequence model (Behrouz et al., "Best of both worlds: advantages of hybrid graph sequence models", 2025).
+    r"""Graph sequence model (Behrouz et al., "Best of both worlds: advantages of hybrid graph sequence models", 2025).
 
     Three steps, each a part that can be swapped for any other: a tokenizer describes the graphs, or the surroundings of
     each node, as sequences of sets of nodes; an encoder turns every token into a vector; a block reads the sequences.
@@ -169,8 +169,9 @@ class GSMPlusPlus(GSM):
     A :class:`GSM` with the parts of the paper, for which there is no public code:
 
     1. A hierarchy of clusters over the features that the model is given
-       (:func:`~gnnkit.sequence.hac.hierarchical_affinity_clustering`). Tokens are the nodes, in the order of its leaves,
-       in which similar nodes lie close together; another tokenizer, such as :class:`HACTokens`, may take their place.
+       (:func:`~gnnkit.sequence.hac.hierarchical_affinity_clustering`). Tokens are the nodes in the order of its leaves,
+       so that similar nodes lie close together; another tokenizer, such as :class:`HACTokens`, may take their place.
+       Which of two sibling clusters is read first depends on how the nodes are numbered.
     2. A positional encoding of the nodes in that hierarchy is added to the features (:class:`HierarchicalEncoding`).
     3. ``num_local_layers`` layers of :class:`gnnkit.nn.GatedGCNConv`.
     4. Two :class:`Mamba` blocks, then :class:`Attention`, each behind a normalisation and with a residual

@@ -1,4 +1,4 @@
-"""Blocks for short sequences of patches: mixing by affine maps over places, and attention that knows how patches lie."""
+"""Blocks for short sequences of patches: mixing over places, and attention that knows how patches lie."""
 
 from typing import Literal, get_args
 
@@ -95,8 +95,8 @@ class MixerBlock(torch.nn.Module):
         largest = int(sizes.max()) if sizes.numel() > 0 else 0
         if largest > self.max_tokens:
             raise ConfigError(
-                f"MixerBlock has a fixed number of places, max_tokens = {self.max_tokens}, but a sequence has {largest} "
-                "tokens; make it for more, or take fewer patches"
+                f"MixerBlock has a fixed number of places, max_tokens = {self.max_tokens}, but a sequence has "
+                f"{largest} tokens; make it for more, or take fewer patches"
             )
         sequence = torch.arange(sizes.size(0), device=sizes.device).repeat_interleave(sizes, output_size=num_tokens)
         token = torch.arange(num_tokens, device=sizes.device)
@@ -180,13 +180,13 @@ class PatchTransformerLayer(torch.nn.Module):
         torch.nn.init.zeros_(self.project_out.bias)
 
     def forward(self, x: Tensor, offsets: Tensor, *, reverse: bool = False, pairs: PatchPairs | None = None) -> Tensor:
-        """Lets every token attend to all tokens of its sequence.
+        r"""Lets every token attend to all tokens of its sequence.
 
         Args:
             x: Tokens, ``[T, dim]``.
             offsets: Where sequences begin, and ``T`` at the end, ``[S + 1]``.
             reverse: Changes nothing: attention reads in no order.
-            pairs: All pairs of tokens with :math:`\\omega`; ``"standard"`` can do without.
+            pairs: All pairs of tokens with :math:`\omega`; ``"standard"`` can do without.
 
         Returns:
             ``[T, dim]``.

@@ -1,5 +1,7 @@
-"""Patches of a graph: how they overlap, and a vector for each (He et al., "A generalization of ViT/MLP-Mixer to
-graphs", 2023)."""
+"""Patches of a graph: how they overlap, and a vector for each.
+
+He et al., "A generalization of ViT/MLP-Mixer to graphs", 2023.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -5,22 +5,6 @@ from typing import Any, get_args
 import networkx as nx
 import pytest
 import torch
-from tests.sequence.token_cases import (
-    DIM,
-    SOURCES,
-    Ball,
-    Given,
-    MeanBlock,
-    MeanEncoder,
-    RandomPatches,
-    Strips,
-    arguments,
-    batch_of,
-    boundaries,
-    data_of,
-    renumbered,
-    tokens_of,
-)
 from torch import Tensor
 from torch.nn.functional import batch_norm, gelu, layer_norm
 
@@ -40,6 +24,22 @@ from gnnkit.sequence import (
 )
 from gnnkit.sequence.patch_blocks import PatchAttentionKind
 from gnnkit.sequence.patches import RowNorm
+from tests.sequence.token_cases import (
+    DIM,
+    SOURCES,
+    Ball,
+    Given,
+    MeanBlock,
+    MeanEncoder,
+    RandomPatches,
+    Strips,
+    arguments,
+    batch_of,
+    boundaries,
+    data_of,
+    renumbered,
+    tokens_of,
+)
 
 KINDS = get_args(PatchAttentionKind)
 # Two graphs of 5 and 4 nodes with patches that overlap; the last but one of the first is empty.
@@ -238,7 +238,8 @@ def test_a_model_is_its_parts_put_together():
         model = exercised(model_of(kind, tokenizer=Given(tokens)))
         overlap = PatchOverlap(filled)
         walk = model.walk_encoding
-        assert walk is not None and model.head is not None
+        assert walk is not None
+        assert model.head is not None
         out = model.encoder(filled, x, graph, edge_attr)
         out = out + plain_norm(walk.norm, overlap.return_probabilities(3) @ walk.linear.weight.T).relu()
         for layer in model.layers:

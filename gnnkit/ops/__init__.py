@@ -10,6 +10,7 @@ from gnnkit.ops import (  # noqa: F401 (they only register operators)
     elimination,
     graph_random_features,
     greedy_edges,
+    greedy_partition,
     laplacian,
     ollivier,
     ollivier_weighted,
@@ -17,6 +18,7 @@ from gnnkit.ops import (  # noqa: F401 (they only register operators)
     random_walk,
     sdrf,
     supporting_edges,
+    traversal,
     walk_tokens,
 )
 from gnnkit.ops.attention import attend, gat, gatv2

@@ -7,6 +7,8 @@ namespace gnnkit {
 
 namespace {
 
+constexpr int64_t kMostParts = int64_t{1} << 20;
+
 struct Placement {
   const int64_t* rowptr;
   const int64_t* col;
@@ -82,7 +84,7 @@ Tensor greedy_partition(const Tensor& rowptr_in, const Tensor& col_in, const Ten
   const int64_t nodes = rowptr.size(0) - 1;
   STD_TORCH_CHECK(is_vector(col) && is_vector(order) && is_vector(ptr) && ptr.size(0) >= 1 && order.size(0) == nodes,
                   "rowptr, col, order and ptr must be vectors of int64, with one entry of order for each node");
-  STD_TORCH_CHECK(parts >= 1 && parts <= (int64_t{1} << 31), "num_parts must lie in [1, 2^31]");
+  STD_TORCH_CHECK(parts >= 1 && parts <= kMostParts, "num_parts must lie in [1, 2^20]");
   const int64_t graphs = ptr.size(0) - 1;
   check_boundaries(read<int64_t>(rowptr), nodes, col.size(0));
   check_boundaries(read<int64_t>(ptr), graphs, nodes);
@@ -92,7 +94,7 @@ Tensor greedy_partition(const Tensor& rowptr_in, const Tensor& col_in, const Ten
   const Placement in{read<int64_t>(rowptr), read<int64_t>(col), read<int64_t>(order), read<int64_t>(ptr), parts,
                      write<int64_t>(part)};
   std::fill_n(in.part, nodes, -1);
-  const int64_t work = static_cast<int64_t>(std::min(static_cast<double>(nodes) * parts, 1e15)) + col.size(0);
+  const int64_t work = nodes * parts + col.size(0);
   const int64_t chunks = std::max<int64_t>(std::min(graphs, chunks_for(work)), 1);
   parallel_with_scratch<PartScratch>(chunks, [&](PartScratch& scratch, int64_t chunk) {
     for (int64_t graph = graphs * chunk / chunks; graph < graphs * (chunk + 1) / chunks; ++graph)

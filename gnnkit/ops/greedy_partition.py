@@ -19,7 +19,7 @@ def reference(rowptr: Tensor, col: Tensor, order: Tensor, ptr: Tensor, num_parts
         col: The neighbours, int64 ``[E]``; those in other graphs are passed over.
         order: In which nodes are placed, those of one graph after those of another, int64 ``[N]``.
         ptr: First node of each graph, and ``N`` at the end, int64 ``[G + 1]``.
-        num_parts: Parts of each graph, at least 1.
+        num_parts: Parts of each graph, 1 to ``2^20``.
 
     Returns:
         Part of each node, below ``num_parts``, int64 ``[N]``.

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gnnkit import ops
 from gnnkit.errors import ConfigError, ShapeError
 from gnnkit.graph import Graph
 from gnnkit.nn._inputs import node_features
@@ -50,10 +51,11 @@ def same_dim(name: str, **parts: Any) -> int:
         ConfigError: If a part has no width, or another one.
     """
     dims = {part: getattr(value, "dim", None) for part, value in parts.items()}
-    if len(set(dims.values())) != 1 or not isinstance(next(iter(dims.values())), int):
-        found = ", ".join(f"{part}.dim = {dim}" for part, dim in dims.items())
+    dim = next(iter(dims.values()))
+    if not isinstance(dim, int) or set(dims.values()) != {dim}:
+        found = ", ".join(f"{part}.dim = {width}" for part, width in dims.items())
         raise ConfigError(f"the parts of {name} must have one width, an integer attribute dim; got {found}")
-    return next(iter(dims.values()))
+    return dim
 
 
 def check_vectors(value: object, shape: Sequence[int], part: object) -> Tensor:
@@ -64,9 +66,10 @@ def check_vectors(value: object, shape: Sequence[int], part: object) -> Tensor:
     return value
 
 
-def incidence(tokens: Tokens) -> Graph:
-    """Nodes as sources, tokens as destinations; edges are the members, in their order."""
-    return Graph(tokens.token_ptr, tokens.members, None, tokens.num_nodes)
+def copied_rows(value: Tensor, index: Tensor) -> Tensor:
+    """``value[index]``, whose gradient is a sum in a fixed order on every device."""
+    copies = Graph(torch.arange(index.size(0) + 1, device=index.device), index, None, value.size(0))
+    return ops.gather(copies, value, "src")
 
 
 def convolved(conv: torch.nn.Module, x: Tensor, graph: Graph, edge_attr: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -15,7 +15,6 @@ from gnnkit.sequence._models import (
     checked_inputs,
     drawn_seed,
     encoded_locally,
-    incidence,
     local_layers,
     same_dim,
     tokenized,
@@ -134,26 +133,40 @@ class HierarchicalEncoding(torch.nn.Module):
 
     :math:`|C_l(i)| / n` is the share of nodes that are within ``2 l`` edges of the tree from ``i``
     (:func:`~gnnkit.sequence.hierarchical_encoding.hierarchical_positions`), and :math:`d(i, i - 1)` the distance from
-    the node before ``i`` in the order of the leaves, 0 for the first (:func:`step_distances` there). The paper of GSM++
-    (Behrouz et al., 2025) encodes distances in the tree and gives no formula; this one, without pairs, is ours.
+    the node before ``i`` in the order of the leaves, 0 for the first (:func:`step_distances` there); of two sibling
+    clusters, the one with the lowest node comes first. The paper of GSM++ (Behrouz et al., 2025) encodes distances in
+    the tree; this form, without pairs of nodes, is ours.
 
     Args:
         dim: Width of the vectors.
         num_levels: :math:`L`.
+        similarity: Of the clustering: ``"cosine"``, ``"jaccard"``, or None: see
+            :func:`~gnnkit.sequence.hac.hierarchical_affinity_clustering`.
+        linkage: Of the clustering: ``"mean"`` or ``"max"``.
 
     Raises:
-        ConfigError: If a size is not positive.
+        ConfigError: If a size is not positive, or an option is unknown.
 
     Complexity: ``O(N L (L + dim))``.
     """
 
-    def __init__(self, dim: int, *, num_levels: int = 8) -> None:
+    def __init__(self, dim: int, *, num_levels: int = 8, similarity: str | None = None, linkage: str = "mean") -> None:
         super().__init__()
         check_count("dim", dim, 1)
         check_count("num_levels", num_levels, 1)
+        check_options(similarity, linkage)
+        self.dim = dim
         self.num_levels = num_levels
+        self.similarity = similarity
+        self.linkage = linkage
         self.linear = torch.nn.Linear(num_levels, dim, bias=False)
         self.distance = torch.nn.Embedding(2 * num_levels + 1, dim)
+
+    def clusters(self, x: Tensor, graph: Graph, ptr: Tensor) -> Hierarchy:
+        """The hierarchy over node features ``[N, F]``, as a function of no gradient. Errors as of the clustering."""
+        return hierarchical_affinity_clustering(
+            graph, ptr, x.detach(), similarity=self.similarity, linkage=self.linkage
+        )
 
     def forward(self, hierarchy: Hierarchy) -> Tensor:
         """``[N, dim]``, in the order of the nodes."""
@@ -194,7 +207,7 @@ class GSMPlusPlus(GSM):
         linkage: Of the clustering: ``"mean"`` or ``"max"``.
         dropout: Of the default parts.
         tokenizer: Any tokenizer. None: the nodes in the order of the leaves.
-        encoder: Any token encoder. None: the features of the nodes as they are.
+        encoder: Any token encoder. None: an affine map of the features, :class:`NodeTokenEncoder`.
         block: Any block. None: as above.
         local: As of :class:`GSM`. None: as above; an empty sequence: none.
 
@@ -225,7 +238,6 @@ class GSMPlusPlus(GSM):
         check_count("num_local_layers", num_local_layers, 0)
         check_count("num_levels", num_levels, 0)
         check_dropout("dropout", dropout)
-        check_options(similarity, linkage)
         if block is None:
             parts = [Mamba(dim), Mamba(dim), Attention(dim, num_heads=num_heads, dropout=dropout)]
             block = Hybrid(parts, dropout=dropout)
@@ -237,11 +249,11 @@ class GSMPlusPlus(GSM):
             block,
             local=local,
         )
-        self.similarity = similarity
-        self.linkage = linkage
         # The default tokenizer would find the hierarchy anew that the encoding needs.
         self._shares_hierarchy = tokenizer is None
-        self.position = HierarchicalEncoding(dim, num_levels=num_levels) if num_levels > 0 else None
+        self.position = None
+        if num_levels > 0:
+            self.position = HierarchicalEncoding(dim, num_levels=num_levels, similarity=similarity, linkage=linkage)
 
     def forward(
         self,
@@ -262,9 +274,7 @@ class GSMPlusPlus(GSM):
         if self.position is None:
             tokens = tokenized(self.tokenizer, x, graph, ptr, seed)
         else:
-            hierarchy = hierarchical_affinity_clustering(
-                graph, ptr, x.detach(), similarity=self.similarity, linkage=self.linkage
-            )
+            hierarchy = self.position.clusters(x, graph, ptr)
             if self._shares_hierarchy:
                 tokens = _node_tokens(hierarchy.leaf_order(), ptr)
             else:
@@ -282,7 +292,7 @@ def _node_tokens(order: Tensor, ptr: Tensor) -> Tokens:
 
 def _mean_of_tokens(out: Tensor, tokens: Tokens) -> Tensor:
     """For each node the mean of the rows of the tokens that it is in, ``[N, dim]``."""
-    return ops.spmm(incidence(tokens).transpose(), out, reduce="mean")
+    return ops.spmm(tokens.incidence().transpose(), out, reduce="mean")
 
 
 def _last(out: Tensor, offsets: Tensor) -> Tensor:

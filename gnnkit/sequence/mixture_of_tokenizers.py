@@ -10,7 +10,7 @@ from gnnkit.errors import ConfigError, ShapeError
 from gnnkit.graph import Graph
 from gnnkit.ops._checks import check_count
 from gnnkit.sequence._models import checked_inputs, drawn_seed, encoded_locally, local_layers, same_dim, tokenized
-from gnnkit.sequence.gsm import GSM
+from gnnkit.sequence.gsm import GSM, HierarchicalEncoding
 from gnnkit.sequence.parts import Block, TokenEncoder, Tokenizer
 
 
@@ -29,7 +29,8 @@ class MixtureOfTokenizers(torch.nn.Module):
     The paper says that a router picks the two best tokenizers of each node, and little more; what is ours: the router
     is affine and sees the features behind ``local``; outputs are mixed and not tokens, so that every branch reads whole
     sequences; there is no loss that balances the branches, since the paper names none
-    (:meth:`routing_weights` is there for those who want one). All branches are computed, whoever listens.
+    (:meth:`routing_weights` is there for those who want one). All branches are computed, whoever listens. With
+    ``top_k=1`` the one weight is 1, and the router does not learn.
 
     >>> import torch
     >>> from gnnkit import Graph
@@ -48,6 +49,7 @@ class MixtureOfTokenizers(torch.nn.Module):
         blocks: One per branch, all of one width.
         top_k: How many branches a node listens to; at most as many as there are.
         local: As of :class:`GSM`, before all branches.
+        position: Is added to the features before ``local``, as :class:`GSMPlusPlus` does. None: nothing is.
 
     Raises:
         ConfigError: If there is no branch, or not one encoder and block for each; if parts have other widths, or
@@ -66,6 +68,7 @@ class MixtureOfTokenizers(torch.nn.Module):
         *,
         top_k: int = 2,
         local: torch.nn.Module | Sequence[torch.nn.Module] | None = None,
+        position: HierarchicalEncoding | None = None,
     ) -> None:
         super().__init__()
         check_count("in_dim", in_dim, 1)
@@ -81,6 +84,7 @@ class MixtureOfTokenizers(torch.nn.Module):
         numbered = {f"blocks[{number}]": branch for number, branch in enumerate(branches)}
         self.dim = same_dim(type(self).__name__, **numbered)
         self.top_k = top_k
+        self.position = position
         self.local = local_layers(local)
         self.router = torch.nn.Linear(in_dim, len(branches))
         self.branches = torch.nn.ModuleList(branches)
@@ -100,6 +104,8 @@ class MixtureOfTokenizers(torch.nn.Module):
         is_random = any(branch.tokenizer.is_random for branch in branches)
         seed = drawn_seed(seed, is_random, self.training)
         tokens = [tokenized(branch.tokenizer, x, graph, ptr, seed) for branch in branches]
+        if self.position is not None:
+            x = x + self.position(self.position.clusters(x, graph, ptr))
         x, edge_attr = encoded_locally(self.local, x, graph, edge_attr)
         weight = self.routing_weights(x)
         read = [branch.read(given, x, graph, edge_attr) for branch, given in zip(branches, tokens, strict=True)]

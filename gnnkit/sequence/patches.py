@@ -18,7 +18,7 @@ from gnnkit.nn.attended_pairs import complete_graphs
 from gnnkit.nn.conv import GINEConv
 from gnnkit.nn.epilogue import epilogue
 from gnnkit.ops._checks import check_count
-from gnnkit.sequence._models import convolved, incidence
+from gnnkit.sequence._models import convolved, copied_rows
 from gnnkit.sequence.tokens import Tokens
 
 
@@ -65,7 +65,7 @@ class PatchOverlap:
         sizes = tokens.offsets.diff()
         width = int(sizes.max()) if sizes.numel() > 0 else 0
         self.filled = torch.arange(width, device=sizes.device) < sizes.unsqueeze(1)
-        members = incidence(tokens)
+        members = tokens.incidence()
         shared, count = ops.spgemm(members, members.transpose())
         source, destination = shared.edge_index.long()
         graph, place = self.filled.nonzero().T
@@ -165,11 +165,11 @@ class PatchEncoder(torch.nn.Module):
         Raises:
             ShapeError: If shapes do not fit, or a convolution returns another shape.
         """
-        members = incidence(tokens)
+        members = tokens.incidence()
         patches, edge = tokens.induced(graph)
         x = ops.gather(members, x, "src")
         if edge_attr is not None:
-            edge_attr = edge_attr.index_select(0, edge)
+            edge_attr = copied_rows(edge_attr, edge)
         for number, conv in enumerate(self.convs):
             if number > 0:
                 x = self._exchanged(number - 1, x, members)

@@ -273,13 +273,15 @@ def test_a_mixture_mixes_its_branches():
         assert torch.equal(model(*given), out)
 
 
-def test_the_router_sees_what_message_passing_made():
+def test_the_router_sees_what_positions_and_message_passing_made():
     x, graph, edge_attr, ptr = batch_of(*SOURCES)
-    conv = nn.GatedGCNConv(DIM, DIM)
-    model = mixture_of(local=conv).eval()
+    conv, position = nn.GatedGCNConv(DIM, DIM), HierarchicalEncoding(DIM)
+    model = mixture_of(local=conv, position=position).eval()
     bare = mixture_of().eval()
-    bare.load_state_dict({name: value for name, value in model.state_dict().items() if "local" not in name})
-    hidden, edge = conv(x, graph, edge_attr)
+    shared = {name: value for name, value in model.state_dict().items() if name.startswith(("router", "branches"))}
+    bare.load_state_dict(shared)
+    hidden = x + position(hierarchical_affinity_clustering(graph, ptr, x))
+    hidden, edge = conv(hidden, graph, edge_attr)
     torch.testing.assert_close(model(x, graph, edge_attr, ptr), bare(hidden, graph, edge, ptr))
 
 
@@ -361,6 +363,8 @@ def test_bad_settings_are_named():
         GSMPlusPlus(DIM, dropout=1.0)
     with pytest.raises(ConfigError, match="num_levels"):
         HierarchicalEncoding(DIM, num_levels=0)
+    with pytest.raises(ConfigError, match="linkage"):
+        HierarchicalEncoding(DIM, linkage="min")
     with pytest.raises(ConfigError, match="at most the number of tokenizers, 3, got 4"):
         mixture_of(top_k=4)
     with pytest.raises(ConfigError, match="top_k"):

@@ -12,7 +12,7 @@ from gnnkit.nn._blocks import affine, check_dropout
 from gnnkit.nn.attended_pairs import complete_graphs
 from gnnkit.nn.epilogue import epilogue
 from gnnkit.ops._checks import check_count
-from gnnkit.ops._packed import check_offsets
+from gnnkit.sequence.blocks._inputs import check_tokens
 from gnnkit.sequence.patches import PatchPairs
 
 PatchAttentionKind = Literal["standard", "hadamard", "graph", "kernel", "additive"]
@@ -81,7 +81,7 @@ class MixerBlock(torch.nn.Module):
             ConfigError: If a sequence has more than ``max_tokens`` tokens.
             ShapeError, IndexRangeError: If ``x`` or ``offsets`` do not fit.
         """
-        offsets = _checked(x, offsets, self.dim, "MixerBlock")
+        offsets = check_tokens(x, offsets, reverse=reverse, block="MixerBlock", dim=self.dim)
         place = self._places(offsets, x.size(0), reverse)
         rows = (offsets.size(0) - 1) * self.max_tokens
         filled = x.new_zeros((rows, self.dim)).index_copy(0, place, self.token_norm(x).to(x.dtype))
@@ -195,7 +195,7 @@ class PatchTransformerLayer(torch.nn.Module):
             ConfigError: If there is no ``pairs`` for an attention that needs them.
             ShapeError, IndexRangeError: If ``x``, ``offsets`` or ``pairs`` do not fit.
         """
-        offsets = _checked(x, offsets, self.dim, "PatchTransformerLayer")
+        offsets = check_tokens(x, offsets, reverse=reverse, block="PatchTransformerLayer", dim=self.dim)
         if pairs is None:
             if self.attention != "standard":
                 raise ConfigError(
@@ -242,9 +242,3 @@ def _network(width: int, hidden: int, p: float) -> torch.nn.Sequential:
         torch.nn.Dropout(p),
         torch.nn.Linear(hidden, width),
     )
-
-
-def _checked(x: Tensor, offsets: Tensor, dim: int, block: str) -> Tensor:
-    if x.dim() != 2 or x.size(1) != dim:
-        raise ShapeError(f"{block} needs tokens of shape [T, {dim}], got {tuple(x.shape)}")
-    return check_offsets(offsets, x.size(0))

@@ -435,7 +435,7 @@ def test_bad_settings_are_named():
     with pytest.raises(ConfigError, match="max_tokens"):
         MixerBlock(DIM, 0)
     block = MixerBlock(DIM, 5)
-    with pytest.raises(ShapeError, match=r"MixerBlock needs tokens of shape \[T, 8\]"):
+    with pytest.raises(ShapeError, match=r"MixerBlock needs x of shape \[T, 8\]"):
         block(torch.randn(3, 2), boundaries([3]))
     with pytest.raises(IndexRangeError, match="offsets must run from 0"):
         block(torch.randn(3, DIM), boundaries([2]))

@@ -249,8 +249,6 @@ class GSMPlusPlus(GSM):
             block,
             local=local,
         )
-        # The default tokenizer would find the hierarchy anew that the encoding needs.
-        self._shares_hierarchy = tokenizer is None
         self.position = None
         if num_levels > 0:
             self.position = HierarchicalEncoding(dim, num_levels=num_levels, similarity=similarity, linkage=linkage)
@@ -275,13 +273,22 @@ class GSMPlusPlus(GSM):
             tokens = tokenized(self.tokenizer, x, graph, ptr, seed)
         else:
             hierarchy = self.position.clusters(x, graph, ptr)
-            if self._shares_hierarchy:
+            if _reads_leaves(self.tokenizer, self.position):
+                # Spares it to find the hierarchy anew.
                 tokens = _node_tokens(hierarchy.leaf_order(), ptr)
             else:
                 tokens = tokenized(self.tokenizer, x, graph, ptr, seed)
             x = x + self.position(hierarchy)
         x, edge_attr = encoded_locally(self.local, x, graph, edge_attr)
         return self.read(tokens, x, graph, edge_attr)
+
+
+def _reads_leaves(tokenizer: Tokenizer, position: HierarchicalEncoding) -> bool:
+    """Whether tokens are the nodes in the order of the leaves of the encoding's own hierarchy."""
+    ordering = tokenizer.ordering if isinstance(tokenizer, NodeTokens) else None
+    if not isinstance(ordering, HACOrder):
+        return False
+    return (ordering.similarity, ordering.linkage) == (position.similarity, position.linkage)
 
 
 def _node_tokens(order: Tensor, ptr: Tensor) -> Tokens:

@@ -270,9 +270,10 @@ def test_patches_without_nodes_change_nothing(kind: str):
 def test_a_model_sees_graphs_of_a_batch_one_by_one(kind: str):
     """Among them one of a single node, and one of none."""
     sources = (*SOURCES, nx.empty_graph(0))
-    model = exercised(model_of(kind, tokenizer=Strips()))
-    alone = torch.cat([model(*arguments(data_of(source, seed))) for seed, source in enumerate(sources)])
-    torch.testing.assert_close(model(*batch_of(*sources)), alone)
+    for tokenizer in (Strips(), PatchTokens(3)):
+        model = exercised(model_of(kind, tokenizer=tokenizer))
+        alone = torch.cat([model(*arguments(data_of(source, seed))) for seed, source in enumerate(sources)])
+        torch.testing.assert_close(model(*batch_of(*sources)), alone)
 
 
 @pytest.mark.parametrize("kind", ["mixer", *KINDS])

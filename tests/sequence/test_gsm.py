@@ -11,15 +11,25 @@ from gnnkit import Graph, nn
 from gnnkit.errors import ConfigError, DataError, IndexRangeError, ShapeError
 from gnnkit.sequence import (
     GSM,
+    S4D,
     Attention,
+    Bidirectional,
     Degree,
     GSMPlusPlus,
+    HACOrder,
     HACTokens,
     HierarchicalEncoding,
+    HopTokens,
     Hybrid,
     Mamba,
+    MixerBlock,
     MixtureOfTokenizers,
+    NodeTokenEncoder,
     NodeTokens,
+    PageRank,
+    PatchTokens,
+    SubgraphTokenEncoder,
+    WalkTokens,
     hierarchical_affinity_clustering,
     hierarchical_positions,
 )
@@ -171,6 +181,49 @@ def test_parts_of_plus_plus_can_be_swapped():
     encoded = x + model.position(hierarchical_affinity_clustering(graph, ptr, x))
     torch.testing.assert_close(model(x, graph, edge_attr, ptr), plain(encoded, graph, edge_attr, ptr))
     assert len(GSMPlusPlus(DIM, local=[]).local) == 0
+
+
+TOKENIZERS = (NodeTokens(PageRank()), HopTokens(2), WalkTokens(2, 2, 1), HACTokens(), PatchTokens(3))
+BLOCKS = {
+    "mamba": Mamba,
+    "s4d": S4D,
+    "attention": Attention,
+    "both_ways": lambda dim: Bidirectional(Mamba(dim), Mamba(dim)),
+    "mixer": lambda dim: MixerBlock(dim, 16),
+}
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda part: type(part).__name__)
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_part_goes_with_every_other(tokenizer: Any, block: str):
+    given = batch_of(*SOURCES)
+    for encoder in (NodeTokenEncoder(DIM, DIM), SubgraphTokenEncoder(DIM, DIM, edge_dim=DIM)):
+        model = GSM(tokenizer, encoder, BLOCKS[block](DIM)).double()
+        out = model(*given)
+        assert out.shape == (23, DIM)
+        out.square().sum().backward()
+        assert all(bool(value.grad.isfinite().all()) for value in model.parameters() if value.grad is not None)
+
+
+def test_the_hierarchy_is_found_once(monkeypatch: pytest.MonkeyPatch):
+    found = []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        found.append(1)
+        return hierarchical_affinity_clustering(*arguments, **options)
+
+    monkeypatch.setattr("gnnkit.sequence.gsm.hierarchical_affinity_clustering", counted)
+    monkeypatch.setattr("gnnkit.sequence.orderings.hac_order.hierarchical_affinity_clustering", counted)
+    given = batch_of(*SOURCES)
+    for options, times in (
+        ({}, 1),
+        ({"num_levels": 0}, 1),
+        ({"tokenizer": NodeTokens(HACOrder(linkage="max"))}, 2),
+        ({"tokenizer": NodeTokens(HACOrder(linkage="max")), "linkage": "max"}, 1),
+    ):
+        found.clear()
+        GSMPlusPlus(DIM, **options).double()(*given)
+        assert len(found) == times
 
 
 def test_close_nodes_have_close_codes():

@@ -4,35 +4,58 @@ Every tokenizer, ordering, token encoder and block can be swapped for another; :
 each takes and gives.
 """
 
+from gnnkit.sequence.blocks import S4D, Attention, Bidirectional, Hybrid, Mamba
+from gnnkit.sequence.graph_mixer import GraphMLPMixer, GraphViT
+from gnnkit.sequence.gsm import GSM, GSMPlusPlus, HierarchicalEncoding
 from gnnkit.sequence.hac import hierarchical_affinity_clustering
 from gnnkit.sequence.hierarchical_encoding import hierarchical_positions, step_distances
 from gnnkit.sequence.hierarchy import Hierarchy
+from gnnkit.sequence.mixture_of_tokenizers import MixtureOfTokenizers
 from gnnkit.sequence.orderings import BFS, DFS, Degree, Eigenvector, HACOrder, PageRank, Random
+from gnnkit.sequence.patch_blocks import MixerBlock, PatchTransformerLayer
+from gnnkit.sequence.patches import PatchEncoder, PatchOverlap, PatchPairs
+from gnnkit.sequence.token_encoders import NodeTokenEncoder, SubgraphTokenEncoder
 from gnnkit.sequence.tokenizers.hac import HACTokens
-from gnnkit.sequence.tokens import Tokens
-
-__all__ = [
-    "BFS",
-    "DFS",
-    "Degree",
-    "Eigenvector",
-    "HACOrder",
-    "HACTokens",
-    "Hierarchy",
-    "PageRank",
-    "Random",
-    "Tokens",
-    "hierarchical_affinity_clustering",
-    "hierarchical_positions",
-    "step_distances",
-from gnnkit.sequence.blocks import S4D, Attention, Bidirectional, Hybrid, Mamba
+from gnnkit.sequence.tokenizers.hops import HopTokens
+from gnnkit.sequence.tokenizers.nodes import NodeTokens
+from gnnkit.sequence.tokenizers.patches import PatchTokens
+from gnnkit.sequence.tokenizers.walk import WalkTokens
 from gnnkit.sequence.tokens import Tokens
 
 __all__ = [
     "Attention",
+    "BFS",
     "Bidirectional",
+    "DFS",
+    "Degree",
+    "Eigenvector",
+    "GSM",
+    "GSMPlusPlus",
+    "GraphMLPMixer",
+    "GraphViT",
+    "HACOrder",
+    "HACTokens",
+    "HierarchicalEncoding",
+    "Hierarchy",
+    "HopTokens",
     "Hybrid",
     "Mamba",
+    "MixerBlock",
+    "MixtureOfTokenizers",
+    "NodeTokenEncoder",
+    "NodeTokens",
+    "PageRank",
+    "PatchEncoder",
+    "PatchOverlap",
+    "PatchPairs",
+    "PatchTokens",
+    "PatchTransformerLayer",
+    "Random",
     "S4D",
+    "SubgraphTokenEncoder",
     "Tokens",
+    "WalkTokens",
+    "hierarchical_affinity_clustering",
+    "hierarchical_positions",
+    "step_distances",
 ]

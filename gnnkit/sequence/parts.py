@@ -20,20 +20,19 @@ class Block(Protocol):
     def __call__(self, x: Tensor, offsets: Tensor, *, reverse: bool = False) -> Tensor:
         """Maps tokens ``[T, dim]`` of ``S`` sequences with boundaries ``offsets`` ``[S + 1]`` to ``[T, dim]``.
 
-        With ``reverse``, sequences are read from end to beginning; rows keep their places. A block that does not read in
-        an order, such as attention, gives the same with and without.
+        With ``reverse``, sequences are read from end to beginning; rows keep their places. A block that does not read
+        in an order, such as attention, gives the same with and without.
         """
         ...
 
 
 class Ordering(Protocol):
-    """Puts the nodes of each graph into the order in which a sequence model reads them.
+    """Puts the nodes of each graph into the order in which a sequence model reads them."""
 
-    Attributes:
-        is_random: Whether the order depends on the seed: then a model draws a new one at each step of training.
-    """
-
-    is_random: bool
+    @property
+    def is_random(self) -> bool:
+        """Whether the order depends on the seed: then a model draws a new one at each step of training."""
+        ...
 
     def __call__(self, graph: Graph, ptr: Tensor, x: Tensor | None = None, *, seed: int = 0) -> Tensor:
         """The nodes in reading order, int64 ``[N]``: ``order[ptr[g]:ptr[g + 1]]`` are the nodes of graph ``g``.
@@ -44,13 +43,12 @@ class Ordering(Protocol):
 
 
 class Tokenizer(Protocol):
-    """Describes graphs, or the surroundings of each node, as sequences of sets of nodes.
+    """Describes graphs, or the surroundings of each node, as sequences of sets of nodes."""
 
-    Attributes:
-        is_random: Whether tokens depend on the seed.
-    """
-
-    is_random: bool
+    @property
+    def is_random(self) -> bool:
+        """Whether tokens depend on the seed."""
+        ...
 
     def __call__(self, graph: Graph, ptr: Tensor, x: Tensor | None = None, *, seed: int = 0) -> Tokens:
         """The tokens of all graphs of a batch."""

@@ -56,7 +56,7 @@ class HyperData(Data):
         **kwargs: Any,
     ) -> None:
         super().__init__()
-        self.__dict__["_store"] = _HyperStorage(_parent=self)
+        vars(self)["_store"] = _HyperStorage(_parent=self)
         given = {
             "x": x,
             "hyperedge_index": hyperedge_index,

@@ -166,11 +166,7 @@ class Hypergraph:
         """
         if weight is None:
             return self.to_nodes.in_degree()
-        check_float("weight", weight)
-        if weight.shape != (self.num_hyperedges,):
-            raise ShapeError(
-                f"weight must be one number per hyperedge, [{self.num_hyperedges}], got {describe(weight)}"
-            )
+        check_hyperedge_weight("weight", weight, self.num_hyperedges)
         return ops.spmm(self.to_nodes, weight.unsqueeze(1)).squeeze(1)
 
     def hyperedge_degree(self) -> Tensor:
@@ -211,3 +207,10 @@ class Hypergraph:
             f"Hypergraph(num_nodes={self.num_nodes}, num_hyperedges={self.num_hyperedges}, "
             f"num_incidences={self.num_incidences})"
         )
+
+
+def check_hyperedge_weight(name: str, weight: Tensor, num_hyperedges: int) -> None:
+    """Raises ShapeError where ``weight`` is not one floating number per hyperedge."""
+    check_float(name, weight)
+    if weight.shape != (num_hyperedges,):
+        raise ShapeError(f"{name} must be one number per hyperedge, [{num_hyperedges}], got {describe(weight)}")

@@ -42,8 +42,8 @@ class Rewiring(GraphTransform):
 
     A subclass says in :meth:`rewire` what is to change; reading and writing of the data is done here, the same for all:
 
-    - ``edge_index`` must hold both directions of every edge; a ``DataError`` says where it does not. Self-loops are set aside and put back. Multi-edges are
-      merged where they carry the same attributes, and refused where merging would lose some.
+    - ``edge_index`` must hold both directions of every edge, or there is a ``DataError``. Self-loops are set aside and
+      put back. Multi-edges are merged where they carry the same attributes, and refused where merging would lose some.
     - The result has both directions of every edge, in order of source, then target, and ``edge_type``: 0 for original
       edges and self-loops, 1 for added ones. An ``edge_type`` of an earlier rewiring is kept: what it added stays 1.
     - Edge attributes of original edges are kept. Those of added edges are filled as ``edge_fill`` says.

@@ -1,5 +1,6 @@
 """Between a :class:`Hypergraph` and incidence matrices, and the dictionaries of XGI and HypernetX."""
 
+import warnings
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence, Set
 from typing import Any, Literal
 
@@ -39,10 +40,14 @@ def to_incidence_matrix(hypergraph: Hypergraph, *, layout: Layout = "dense", dty
     if layout not in ("dense", "coo", "csr"):
         raise ConfigError(f"layout must be 'dense', 'coo', 'csr' or 'scipy', got {layout!r}")
     shape = (hypergraph.num_nodes, hypergraph.num_hyperedges)
-    matrix = torch.sparse_coo_tensor(hypergraph.hyperedge_index.long(), ones, shape).coalesce()
+    matrix = torch.sparse_coo_tensor(hypergraph.hyperedge_index.long(), ones, shape, check_invariants=False).coalesce()
     if layout == "coo":
         return matrix
-    return matrix.to_dense() if layout == "dense" else matrix.to_sparse_csr()
+    if layout == "dense":
+        return matrix.to_dense()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        return matrix.to_sparse_csr()
 
 
 def from_incidence_matrix(matrix: Any) -> Hypergraph:
@@ -89,7 +94,7 @@ def _as_tensor(matrix: Any) -> Tensor:
         entries = matrix.tocoo()
         index = torch.from_numpy(np.stack([entries.row, entries.col]).astype(np.int64))
         values = _from_numpy(entries.data)
-        return torch.sparse_coo_tensor(index, values, entries.shape)
+        return torch.sparse_coo_tensor(index, values, entries.shape, check_invariants=True)
     if isinstance(matrix, np.ndarray):
         matrix = _from_numpy(matrix)
     if not isinstance(matrix, Tensor) or matrix.layout not in _LAYOUTS or matrix.is_complex():

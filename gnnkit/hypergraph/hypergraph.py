@@ -54,7 +54,7 @@ class Hypergraph:
             ShapeError: If ``hyperedge_index`` is not ``[2, nnz]``, is not int32 or int64, or a count is no size.
             IndexRangeError: If an index is negative or not below its count; it names the incidence.
 
-        Determinism: bitwise. The nodes of a hyperedge, and the hyperedges of a node, keep the caller's order.
+        Determinism: bitwise. The nodes of a hyperedge keep the caller's order; the hyperedges of a node ascend.
         Complexity: ``O(nnz + N + M)`` time and memory.
         """
         num_nodes, num_hyperedges = check_size("num_nodes", num_nodes), check_size("num_hyperedges", num_hyperedges)

@@ -21,7 +21,7 @@ def as_dense(matrix: Any) -> torch.Tensor:
     return matrix.to_dense()
 
 
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(derandomize=True, deadline=None, max_examples=25)
 @given(random_hypergraphs())
 def test_matrices_in_every_layout_and_back(hypergraph: Hypergraph):
     expected = dense(hypergraph)
@@ -87,7 +87,7 @@ def test_an_unknown_layout_or_style_is_refused():
         to_dict(hypergraph_of("nothing"), style="dhg")  # type: ignore[arg-type]
 
 
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(derandomize=True, deadline=None, max_examples=25)
 @given(random_hypergraphs())
 def test_dictionaries_and_back(hypergraph: Hypergraph):
     nodes = [f"v{node}" for node in range(hypergraph.num_nodes)]

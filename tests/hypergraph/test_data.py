@@ -36,7 +36,7 @@ def assert_same(first: HyperData, second: HyperData):
             assert (type(value), value) == (type(theirs[key]), theirs[key])
 
 
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(derandomize=True, deadline=None, max_examples=25)
 @given(st.lists(random_hypergraphs(5, 4), min_size=1, max_size=5))
 def test_a_batch_is_block_diagonal_and_comes_apart_again(hypergraphs: list[Hypergraph]):
     items = [with_attributes(hypergraph) for hypergraph in hypergraphs]

@@ -39,7 +39,7 @@ def test_both_forms_are_the_incidence_matrix(shape: str, dtype: torch.dtype):
     assert hypergraph.hyperedge_degree().tolist() == matrix.sum(0).tolist()
 
 
-@settings(derandomize=True, deadline=None, max_examples=50)
+@settings(derandomize=True, deadline=None, max_examples=25)
 @given(random_hypergraphs())
 def test_degrees_dual_and_coalescing_against_the_dense_matrix(hypergraph: Hypergraph):
     matrix = dense(hypergraph)

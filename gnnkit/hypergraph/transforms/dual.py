@@ -87,16 +87,17 @@ def primal_edge_index(hyperedge_index: Tensor, num_nodes: int, num_hyperedges: i
     Determinism: bitwise.
     Complexity: ``O(nnz + N + M)`` time and memory.
     """
-    to_nodes = Hypergraph.from_incidence(hyperedge_index, num_nodes=num_nodes, num_hyperedges=num_hyperedges).to_nodes
-    odd = (to_nodes.in_degree() != 2).nonzero()
+    hypergraph = Hypergraph.from_incidence(hyperedge_index, num_nodes=num_nodes, num_hyperedges=num_hyperedges)
+    ptr, order = ops.sort_index(hyperedge_index[0].contiguous(), hypergraph.num_nodes)
+    count = ptr.diff()
+    odd = (count != 2).nonzero()
     if odd.numel():
         where = int(odd[0, 0])
         raise DataError(
-            f"every node of the dual of a graph is in two hyperedges, but node {where} has "
-            f"{int(to_nodes.in_degree()[where])} incidences; a dual with loops cannot be turned back, since it lacks "
-            "those of nodes with one edge"
+            f"every node of the dual of a graph is in two hyperedges, but node {where} has {int(count[where])} "
+            "incidences; a dual with loops cannot be turned back, since it lacks those of nodes with one edge"
         )
-    return to_nodes.col.reshape(-1, 2).t().contiguous()
+    return hyperedge_index[1].index_select(0, order).reshape(-1, 2).t().contiguous()
 
 
 def undirected_columns(edge_index: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
@@ -275,7 +276,7 @@ def _undirected(data: Any, edge_index: Tensor, num_nodes: int) -> tuple[Tensor, 
     attributes = {}
     for key, value in edge_attributes(data).items():
         rows, others = value.index_select(0, chosen), value.index_select(0, partner)
-        differs = (rows != others).reshape(rows.size(0), -1).any(1)
+        differs = (rows != others).unsqueeze(-1).flatten(1).any(1)
         if bool(differs.any()):
             where = int(differs.nonzero()[0, 0])
             raise DataError(

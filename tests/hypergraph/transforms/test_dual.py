@@ -53,7 +53,7 @@ def test_loops_are_numbered_by_the_number_of_nodes_that_is_given(dtype: torch.dt
     assert dual_hyperedge_index(torch.empty(2, 0, dtype=dtype), 3).shape == (2, 0)
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(derandomize=True, deadline=None, max_examples=25)
 @given(random_edges())
 def test_rows_add_up_to_one_with_loops(edges: tuple[Tensor, int]):
     edge_index, num_nodes = edges
@@ -69,7 +69,7 @@ def test_rows_add_up_to_one_with_loops(edges: tuple[Tensor, int]):
     assert index.t().tolist() == expected + [[e, num_nodes + e] for e in range(edge_index.size(1))]
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(derandomize=True, deadline=None, max_examples=25)
 @given(random_edges())
 def test_the_dual_of_the_dual_is_the_graph(edges: tuple[Tensor, int]):
     edge_index, num_nodes = edges
@@ -118,7 +118,7 @@ def symmetric(edges: tuple[Tensor, int]) -> tuple[Tensor, int]:
     return both[:, (both[0] * num_nodes + both[1]).argsort(stable=True)], num_nodes
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(derandomize=True, deadline=None, max_examples=25)
 @given(random_edges())
 def test_one_dual_node_per_undirected_edge_and_back(edges: tuple[Tensor, int]):
     edge_index, num_nodes = symmetric(edges)
@@ -182,7 +182,7 @@ def test_a_batch_is_transformed_graph_by_graph():
     assert torch.equal(back.edge_index, Batch.from_data_list(graphs).edge_index)
 
 
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(derandomize=True, deadline=None, max_examples=25)
 @given(random_hypergraphs())
 def test_the_dual_of_a_hypergraph_is_its_transpose(hypergraph: Hypergraph):
     data = data_of(hypergraph, x=torch.randn(hypergraph.num_nodes, 2))
@@ -221,13 +221,15 @@ def test_wrong_graphs_and_duals_are_refused():
         DualHypergraph(add_loops=1)  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"needs data\.edge_index"):
         DualHypergraph()(Data(x=torch.ones(2, 1)))
-    with pytest.raises(DataError, match="number of nodes"), pytest.warns(UserWarning, match="num_nodes"):
+    with pytest.raises(DataError, match="number of nodes"):
         DualHypergraph()(Data(edge_index=PATH))
     labelled = Data(edge_index=PATH, num_nodes=3, edge_label_index=PATH)
     with pytest.raises(DataError, match="edge_label_index counts nodes"):
         DualHypergraph()(labelled)
     for columns in ([0, 1, 2], [0, 2], [0, 1, 2, 2, 3], [0, 1, 3]):
-        with pytest.raises(DataError, match="both directions of every edge, as often each, which 1 - 2|which 0 - 1"):
+        with pytest.raises(
+            DataError, match=r"both directions of every edge, as often each, which (1 - 2|0 - 1) has not"
+        ):
             DualHypergraph("one")(Data(edge_index=PATH[:, columns], num_nodes=3))
     uneven = Data(edge_index=PATH, num_nodes=3, edge_attr=torch.tensor([0.0, 0.0, 1.0, 2.0]))
     with pytest.raises(DataError, match=r"columns 2 and 3 of edge_index .* different edge_attr"):

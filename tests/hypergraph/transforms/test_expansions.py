@@ -37,7 +37,7 @@ def assert_ordered(edge_index: Tensor):
     assert len(columns) == len({tuple(column) for column in columns})
 
 
-@settings(derandomize=True, deadline=None, max_examples=50)
+@settings(derandomize=True, deadline=None, max_examples=25)
 @given(random_hypergraphs())
 def test_clique_expansion_is_the_dense_product(hypergraph: Hypergraph):
     matrix = dense(hypergraph)
@@ -83,7 +83,7 @@ def test_hyperedges_of_weight_zero_keep_their_pairs_and_stay_finite():
         assert grad.isfinite().all()
 
 
-@settings(derandomize=True, deadline=None, max_examples=50)
+@settings(derandomize=True, deadline=None, max_examples=25)
 @given(random_hypergraphs())
 def test_star_expansion_has_the_incidences_as_blocks(hypergraph: Hypergraph):
     matrix = dense(hypergraph)
@@ -94,7 +94,7 @@ def test_star_expansion_has_the_incidences_as_blocks(hypergraph: Hypergraph):
     assert torch.equal(adjacency(star_expansion(hypergraph), num_nodes + num_hyperedges), expected)
 
 
-@settings(derandomize=True, deadline=None, max_examples=50)
+@settings(derandomize=True, deadline=None, max_examples=25)
 @given(random_hypergraphs())
 def test_line_expansion_joins_what_shares_a_node_or_a_hyperedge(hypergraph: Hypergraph):
     incidences = hypergraph.hyperedge_index.t().tolist()

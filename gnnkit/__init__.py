@@ -12,9 +12,20 @@ from gnnkit._version import __version__
 from gnnkit.graph import Graph
 
 if TYPE_CHECKING:
-    from gnnkit import compat, data, encodings, experiment, geometry, nn, rewire, sequence, transforms
+    from gnnkit import compat, data, encodings, experiment, geometry, hypergraph, nn, rewire, sequence, transforms
 
-_LAZY = ("compat", "data", "encodings", "experiment", "geometry", "nn", "rewire", "sequence", "transforms")
+_LAZY = (
+    "compat",
+    "data",
+    "encodings",
+    "experiment",
+    "geometry",
+    "hypergraph",
+    "nn",
+    "rewire",
+    "sequence",
+    "transforms",
+)
 
 __all__ = [
     "Graph",
@@ -26,6 +37,7 @@ __all__ = [
     "errors",
     "experiment",
     "geometry",
+    "hypergraph",
     "nn",
     "ops",
     "rewire",

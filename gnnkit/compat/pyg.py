@@ -11,6 +11,8 @@ from gnnkit.graph import Graph
 if TYPE_CHECKING:
     from torch_geometric.data import Data
 
+_NODE_ATTRIBUTES = {"x", "pos", "z"}
+
 
 def from_pyg(data: "Data") -> tuple[Graph, dict[str, Any]]:
     """The topology of a ``Data``, and everything else in it.
@@ -82,6 +84,22 @@ def edge_attributes(data: Any) -> dict[str, Tensor]:
         if "edge" in key and not key.startswith("edge_label") and key != "edge_index" and aligned:
             found[key] = value
     return found
+
+
+def is_node_attribute(data: Any, name: str, num_nodes: int) -> bool:
+    """Whether an attribute holds one row per node.
+
+    Index attributes and what belongs to edges by its name do not. In a graph of one node, where the number of rows
+    tells nothing, ``x``, ``pos``, ``z`` and names that hold ``node`` or end in ``_mask`` or ``_pe`` do.
+    """
+    value = data[name]
+    if not isinstance(value, Tensor) or value.dim() == 0 or value.size(0) != num_nodes:
+        return False
+    if name == "num_nodes" or "edge" in name or "index" in name:
+        return False
+    if num_nodes == 1:
+        return name in _NODE_ATTRIBUTES or "node" in name or name.endswith(("_mask", "_pe"))
+    return True
 
 
 def put_node_attribute(data: Any, name: str, value: Tensor) -> None:

@@ -2,8 +2,9 @@
 
 ``load(name)`` returns a :class:`GraphDataset`: all graphs of the set packed in a few tensors, from which single graphs
 (:class:`torch_geometric.data.Data`) and whole mini-batches (:class:`torch_geometric.data.Batch`) are cut without a
-Python loop over graphs. What a dataset consists of (files, checksums, statistics, licence, citation) is written on its
-card, one TOML file per dataset.
+Python loop over graphs. ``load_hypergraph(name)`` returns one hypergraph with labels of its nodes, as
+:class:`gnnkit.hypergraph.HyperData`. What a dataset consists of (files, checksums, statistics, licence, citation) is
+written on its card, one TOML file per dataset.
 """
 
 from importlib import import_module
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from gnnkit.data.commands import get, list_datasets, verify
     from gnnkit.data.dataset_card import Card, DataFile, card, names
     from gnnkit.data.files import cache_root, data_root
+    from gnnkit.data.hypergraphs import load_hypergraph
     from gnnkit.data.loading import load
     from gnnkit.data.molecule import ATOM_FEATURE_DIMS, BOND_FEATURE_DIMS, smiles_to_data
     from gnnkit.data.packed import GraphDataset
@@ -35,6 +37,7 @@ _HOME = {
     "get": "commands",
     "list_datasets": "commands",
     "load": "loading",
+    "load_hypergraph": "hypergraphs",
     "load_pickle": "restricted_pickle",
     "names": "dataset_card",
     "ring_transfer": "synthetic",
@@ -57,6 +60,7 @@ __all__ = [
     "get",
     "list_datasets",
     "load",
+    "load_hypergraph",
     "load_pickle",
     "names",
     "ring_transfer",

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gnnkit.data import hypergcn, hypergraphs
 from gnnkit.data.checks import differences
 from gnnkit.data.dataset_card import Card, DataFile, card, names
 from gnnkit.data.download import choose, find, obtain
 from gnnkit.data.files import check_file, data_root
-from gnnkit.data.loading import generate, load
+from gnnkit.data.loading import load
 from gnnkit.errors import DataError
 
 
@@ -17,11 +18,12 @@ class DatasetSummary:
     """One line of ``gnnkit data list``.
 
     Attributes:
-        name: Name for :func:`gnnkit.data.load`.
+        name: Name for :func:`gnnkit.data.load`, or :func:`gnnkit.data.load_hypergraph` where ``graphs`` is None and
+            there are files.
         title: Name for people.
         task: Kind of prediction.
         metric: How it is scored.
-        graphs: Number of graphs, or None if it depends on options.
+        graphs: Number of graphs; None if it depends on options, or the dataset is one hypergraph.
         official: False if any file in use, or that would be used, is not the published one.
         status: ``generated``, ``files present``, or ``N of M files missing``.
         options: Options of a generated dataset with their defaults.
@@ -140,9 +142,17 @@ def get(name: str, *, root: str | Path | None = None, progress: bool = True) -> 
     folder = None if root is None else Path(root)
     roles = [file.role for file in _in_use(found, folder)]
     located = obtain(found, roles, root=folder, progress=progress)
-    dataset = load(name, root=root, progress=progress)
+    statistics, notes = _processed(found, folder, progress)
     checks = tuple(FileCheck(entry.file.path, True, entry.file.official, str(entry.path)) for entry in located.values())
-    return Verification(name, checks, dataset.statistics(), (), dataset.notes)
+    return Verification(name, checks, statistics, (), notes)
+
+
+def _processed(found: Card, root: Path | None, progress: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Statistics and notes of what the files of a dataset hold."""
+    if found.source == hypergcn.SOURCE:
+        return hypergcn.statistics(hypergraphs.process(found, root, progress=progress)), found.notes
+    dataset = load(found.name, root=root, progress=progress)
+    return dataset.statistics(), dataset.notes
 
 
 def verify(name: str, *, root: str | Path | None = None, progress: bool = False) -> Verification:
@@ -159,11 +169,10 @@ def verify(name: str, *, root: str | Path | None = None, progress: bool = False)
     if not all(check.ok for check in checks):
         return Verification(name, checks, {}, (), found.notes)
     try:
-        dataset = load(name, root=root, progress=progress) if found.files else generate(found, {})
+        statistics, notes = _processed(found, folder, progress)
     except DataError as error:
         return Verification(name, checks, {}, (str(error),), found.notes)
-    statistics = dataset.statistics()
-    return Verification(name, checks, statistics, tuple(differences(found.statistics, statistics)), dataset.notes)
+    return Verification(name, checks, statistics, tuple(differences(found.statistics, statistics)), notes)
 
 
 def _check(file: DataFile, root: Path | None) -> FileCheck:

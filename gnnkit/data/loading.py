@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gnnkit.data import brec, csl, folds, graph6, ogb_molecules, peptides, storage
+from gnnkit.data import brec, csl, folds, graph6, hypergcn, ogb_molecules, peptides, storage
 from gnnkit.data.checks import check_statistics
 from gnnkit.data.columns import DatasetInfo
 from gnnkit.data.dataset_card import Card, card, nearest
@@ -114,6 +114,8 @@ def generate(found: Card, options: dict[str, Any]) -> GraphDataset:
 def _load_files(
     found: Card, options: dict[str, Any], root: Path | None, num_workers: int | None, progress: bool
 ) -> GraphDataset:
+    if found.source == hypergcn.SOURCE:
+        raise ConfigError(f"{found.name} is one hypergraph, no set of graphs; use gnnkit.data.load_hypergraph")
     if found.source not in _ROLES:
         known = [*_GENERATORS, *_ROLES]
         raise ConfigError(f"card of {found.name}: unknown source {found.source!r}{nearest(found.source, known)}")

@@ -2,8 +2,8 @@
 
 Only containers and NumPy arrays are read, and NumPy's own unpickling is not trusted either: the state of a pickled
 dtype can set its internal flags, and with them make NumPy follow any eight bytes as a pointer. So arrays are built
-here, from a dtype that is built from its name alone. SciPy's sparse matrices in coordinates are not built at all: what
-a pickle states of one is checked, and given as :class:`SparseEntries`.
+here, from a dtype that is built from its name alone. SciPy's sparse matrices, in coordinates or by rows, are not built
+at all: what a pickle states of one is checked, and given as :class:`SparseEntries`.
 """
 
 import io
@@ -54,7 +54,7 @@ class _Array:
 
 
 class SparseEntries(NamedTuple):
-    """What a pickled ``scipy.sparse.coo_matrix`` holds."""
+    """What a pickled ``scipy.sparse.coo_matrix`` or ``csr_matrix`` holds."""
 
     row: np.ndarray
     """Row of each entry, int64 ``[E]``, in ``[0, shape[0])``."""
@@ -78,9 +78,7 @@ class _Sparse:
     def entries(self, depth: int) -> SparseEntries:
         if self.state is None:
             raise pickle.UnpicklingError("a sparse matrix without content")
-        # SciPy 1.13 put both indices into one tuple.
-        coordinates = self.state["coords"] if "coords" in self.state else (self.state["row"], self.state["col"])
-        row, column, value = (_plain(part, depth + 1) for part in (*coordinates, self.state["data"]))
+        row, column, value = (_plain(part, depth + 1) for part in (*self.coordinates(), self.state["data"]))
         rows, columns = self.state["_shape"]
         if not (isinstance(rows, int) and isinstance(columns, int) and rows >= 0 and columns >= 0):
             raise pickle.UnpicklingError(f"a sparse matrix of shape {self.state['_shape']!r:.40}")
@@ -92,6 +90,28 @@ class _Sparse:
             if part.size and not 0 <= part.min() <= part.max() < size:
                 raise pickle.UnpicklingError("a sparse matrix with an entry outside of its shape")
         return SparseEntries(row, column, value, (rows, columns))
+
+    def coordinates(self) -> tuple[Any, Any]:
+        """Row and column of each entry."""
+        assert self.state is not None
+        # SciPy 1.13 put both indices into one tuple.
+        return self.state["coords"] if "coords" in self.state else (self.state["row"], self.state["col"])
+
+
+class _SparseRows(_Sparse):
+    """The same by rows, whose boundaries are turned into one row number per entry."""
+
+    def coordinates(self) -> tuple[Any, Any]:
+        assert self.state is not None
+        bounds, column = _plain(self.state["indptr"]), _plain(self.state["indices"])
+        rows = self.state["_shape"][0]
+        if not isinstance(bounds, np.ndarray) or bounds.dtype.kind not in "iu" or bounds.shape != (rows + 1,):
+            raise pickle.UnpicklingError("a sparse matrix without the boundaries of its rows")
+        bounds = bounds.astype(np.int64)
+        # Only then is the number of entries that the boundaries ask for the number that is there.
+        if bounds[0] != 0 or bounds[-1] != len(column) or (np.diff(bounds) < 0).any():
+            raise pickle.UnpicklingError("a sparse matrix whose boundaries of rows do not fit its entries")
+        return np.repeat(np.arange(rows), np.diff(bounds)), column
 
 
 def _array(content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
@@ -143,6 +163,8 @@ def _allowed() -> dict[tuple[str, str], Any]:
         # SciPy 1.8 renamed the module.
         ("scipy.sparse.coo", "coo_matrix"): _Sparse,
         ("scipy.sparse._coo", "coo_matrix"): _Sparse,
+        ("scipy.sparse.csr", "csr_matrix"): _SparseRows,
+        ("scipy.sparse._csr", "csr_matrix"): _SparseRows,
     }
     # NumPy 2 renamed the private package that holds these.
     for package in ("numpy.core", "numpy._core"):

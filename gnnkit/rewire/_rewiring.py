@@ -6,14 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Batch
 
 from gnnkit.compat.pyg import edge_attributes
 from gnnkit.errors import ConfigError, DataError
 from gnnkit.geometry.simple_graph import SimpleGraph
 from gnnkit.graph import Graph
 from gnnkit.ops._checks import check_seed
-from gnnkit.transforms.base import Transform
+from gnnkit.transforms.base import GraphTransform
 
 Fill = float | str | dict[str, "float | str"]
 
@@ -38,35 +37,13 @@ class Change:
     label: Tensor | None = None
 
 
-class GraphTransform(Transform):
-    """Base of the transforms of one graph with both directions of every edge; on a ``Batch`` graph by graph."""
-
-    @abstractmethod
-    def transform(self, data: Any) -> Any:
-        """The new ``Data``; the one given, which has ``edge_index`` and a number of nodes, is left as it is."""
-
-    def forward(self, data: Any) -> Any:
-        """Works on a ``Data`` or ``Batch``; the one given is left as it is.
-
-        Raises:
-            DataError: If ``edge_index`` is missing or directed, nothing tells the number of nodes, multi-edges carry
-                different attributes, or ``edge_type`` already holds relations.
-            ConfigError: If ``edge_fill`` does not fit an attribute.
-        """
-        if isinstance(data, Batch):
-            graphs = [self.forward(graph) for graph in data.to_data_list()]
-            return Batch.from_data_list(graphs) if graphs else data
-        self.check(data)
-        return self.transform(data)
-
-
 class Rewiring(GraphTransform):
     """Base of the transforms that add and remove undirected edges.
 
     A subclass says in :meth:`rewire` what is to change; reading and writing of the data is done here, the same for all:
 
-    - ``edge_index`` must hold both directions of every edge. Self-loops are set aside and put back. Multi-edges are
-      merged where they carry the same attributes, and refused where merging would lose some.
+    - ``edge_index`` must hold both directions of every edge, or there is a ``DataError``. Self-loops are set aside and
+      put back. Multi-edges are merged where they carry the same attributes, and refused where merging would lose some.
     - The result has both directions of every edge, in order of source, then target, and ``edge_type``: 0 for original
       edges and self-loops, 1 for added ones. An ``edge_type`` of an earlier rewiring is kept: what it added stays 1.
     - Edge attributes of original edges are kept. Those of added edges are filled as ``edge_fill`` says.

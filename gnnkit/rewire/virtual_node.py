@@ -5,11 +5,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from gnnkit.compat.pyg import is_node_attribute
 from gnnkit.errors import ConfigError
 from gnnkit.geometry.simple_graph import SimpleGraph, check_range
-from gnnkit.rewire._rewiring import Change, Fill, GraphTransform, apply_change, checked_fill
-
-_NODE_ATTRIBUTES = {"x", "pos", "z"}
+from gnnkit.rewire._rewiring import Change, Fill, apply_change, checked_fill
+from gnnkit.transforms.base import GraphTransform
 
 
 class VirtualNode(GraphTransform):
@@ -59,7 +59,7 @@ class VirtualNode(GraphTransform):
     def _with_node(self, data: Any, num_nodes: int) -> Any:
         out = data.__copy__()
         for key in list(data.keys()):
-            if _of_nodes(data, key, num_nodes):
+            if is_node_attribute(data, key, num_nodes):
                 value = data[key]
                 out[key] = torch.cat([value, self._row(key, value)])
         mask = out.get("virtual_node_mask")
@@ -74,14 +74,3 @@ class VirtualNode(GraphTransform):
         if self.node_fill == "mean" and value.is_floating_point() and key != "y" and value.size(0) > 0:
             return value.mean(0, keepdim=True)
         return value.new_zeros((1, *value.shape[1:]))
-
-
-def _of_nodes(data: Any, key: str, num_nodes: int) -> bool:
-    value = data[key]
-    if not isinstance(value, Tensor) or value.dim() == 0 or value.size(0) != num_nodes:
-        return False
-    if key == "num_nodes" or "edge" in key or "index" in key:
-        return False
-    if num_nodes == 1:
-        return key in _NODE_ATTRIBUTES or "node" in key or key.endswith(("_mask", "_pe"))
-    return True

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from gnnkit.data import card, names
+from gnnkit.data import card, hypergcn, names
 from gnnkit.data.dataset_card import nearest, read_card
 from gnnkit.data.loading import _FOLDED, _GENERATORS, _ROLES
 from gnnkit.errors import ConfigError
@@ -32,6 +32,11 @@ def test_the_shipped_cards_are_complete() -> None:
     )
     others = [
         "brec",
+        "coauthorship-cora",
+        "coauthorship-dblp",
+        "cocitation-citeseer",
+        "cocitation-cora",
+        "cocitation-pubmed",
         "csl",
         "ogbg-molbace",
         "ogbg-molbbbp",
@@ -57,6 +62,13 @@ def test_the_shipped_cards_are_complete() -> None:
         assert found.licence
         assert found.citation
         assert found.homepage.startswith("https://")
+        if found.source == hypergcn.SOURCE:
+            counts = {"nodes", "hyperedges", "incidences", "isolated", "features", "split", "labels"}
+            assert set(found.statistics) == counts
+            assert set(hypergcn.ROLES) <= set(found.roles)
+            assert bool(found.statistics["features"]) == bool(found.candidates("features"))
+            assert sum(found.statistics["split"].values()) in (0, found.statistics["nodes"])
+            continue
         # Where every graph is a class of its own, their counts say nothing.
         labels = set() if found.source in ("brec", "graph6") else {"labels"}
         assert {"graphs", "nodes", "edges", "split"} | labels == set(found.statistics)

@@ -114,7 +114,7 @@ def test_a_fold_out_of_range_or_damaged_lists_are_refused(csl_files: dict[str, P
         ("graphs", pickle.dumps([np.eye(2)]), "must hold a list of sparse matrices"),
         ("graphs", pickle.dumps([scipy.sparse.coo_matrix(np.ones((2, 3)))]), "graph 0 is no square matrix"),
         ("graphs", pickle.dumps([scipy.sparse.coo_matrix(2 * np.eye(2))]), "graph 0 is no square matrix"),
-        ("graphs", pickle.dumps([scipy.sparse.csr_matrix(np.eye(2))]), r"names scipy\.sparse\._csr\.csr_matrix"),
+        ("graphs", pickle.dumps([scipy.sparse.csc_matrix(np.eye(2))]), r"names scipy\.sparse\._csc\.csc_matrix"),
         ("graphs", b"", "is damaged"),
         ("labels", b"", "cannot be read as a tensor"),
         ("labels", pickle.dumps([0, 1, 0]), "cannot be read as a tensor|must hold one int64 label"),

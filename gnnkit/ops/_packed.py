@@ -39,6 +39,11 @@ def check_offsets(offsets: Tensor, num_tokens: int) -> Tensor:
     return offsets.long()
 
 
+def present(**optional: Tensor | None) -> dict[str, Tensor]:
+    """Those that are given."""
+    return {name: value for name, value in optional.items() if value is not None}
+
+
 def check_shapes(given: Mapping[str, Tensor], words: Mapping[str, str], sizes: Mapping[str, int], fits: str) -> None:
     """Raises ShapeError where a shape, which ``words`` spells in letters of ``sizes``, is another; ``fits`` says why."""
     for name, value in given.items():

@@ -10,7 +10,7 @@ from torch.nn import functional
 from gnnkit.errors import ShapeError
 from gnnkit.ops._checks import check_flag, check_float, check_same_device, check_tensor, describe
 from gnnkit.ops._library import define
-from gnnkit.ops._packed import check_dtypes, check_offsets, check_shapes, in_float64
+from gnnkit.ops._packed import check_dtypes, check_offsets, check_shapes, in_float64, present
 
 _LINEAR = 20.0
 _PER_TOKEN = ("u", "delta", "B", "C", "z")
@@ -81,8 +81,8 @@ def selective_scan(
     Complexity: ``O(T D N)`` time. Memory beside inputs and results: nothing forward; backward ``O(T D N / 32)``
     (states before every 32nd token, and partial gradients of ``B`` and ``C`` by blocks of 32 channels).
     """
-    named = {"u": u, "delta": delta, "A": A, "B": B, "C": C, "D": D, "z": z, "delta_bias": delta_bias}
-    given = {name: value for name, value in (named | {"initial_state": initial_state}).items() if value is not None}
+    given = {"u": u, "delta": delta, "A": A, "B": B, "C": C}
+    given |= present(D=D, z=z, delta_bias=delta_bias, initial_state=initial_state)
     check_flag("delta_softplus", delta_softplus)
     check_flag("reverse", reverse)
     check_flag("return_final_state", return_final_state)

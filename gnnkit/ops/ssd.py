@@ -6,7 +6,7 @@ from torch import Tensor
 from gnnkit.errors import ShapeError
 from gnnkit.ops._checks import check_count, check_flag, check_float, check_same_device, check_tensor, describe
 from gnnkit.ops._library import define
-from gnnkit.ops._packed import check_dtypes, check_offsets, check_shapes
+from gnnkit.ops._packed import check_dtypes, check_offsets, check_shapes, present
 from gnnkit.ops._ssd_reference import backward_reference, reference
 
 _PER_TOKEN = ("x", "delta", "B", "C")
@@ -83,8 +83,8 @@ def ssd(
     ``C`` by head. Without the kernel ``O(T H (Q (N + P) + P N))`` time and ``O(T H (Q + P N / Q))`` memory for chunks
     of ``Q`` tokens, those of the mean sequence where that is shorter.
     """
-    named = {"x": x, "delta": delta, "A": A, "B": B, "C": C, "D": D, "delta_bias": delta_bias}
-    given = {name: value for name, value in (named | {"initial_state": initial_state}).items() if value is not None}
+    given = {"x": x, "delta": delta, "A": A, "B": B, "C": C}
+    given |= present(D=D, delta_bias=delta_bias, initial_state=initial_state)
     check_flag("delta_softplus", delta_softplus)
     check_flag("reverse", reverse)
     check_flag("return_final_state", return_final_state)

@@ -4,6 +4,7 @@ Every tokenizer, ordering, token encoder and block can be swapped for another; :
 each takes and gives.
 """
 
+from gnnkit.sequence.blocks import Mamba2
 from gnnkit.sequence.tokens import Tokens
 
-__all__ = ["Tokens"]
+__all__ = ["Mamba2", "Tokens"]

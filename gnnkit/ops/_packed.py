@@ -45,7 +45,7 @@ def present(**optional: Tensor | None) -> dict[str, Tensor]:
 
 
 def check_shapes(given: Mapping[str, Tensor], words: Mapping[str, str], sizes: Mapping[str, int], fits: str) -> None:
-    """Raises ShapeError where a shape, which ``words`` spells in letters of ``sizes``, is another; ``fits`` says why."""
+    """Raises ShapeError where a shape, spelled by ``words`` in letters of ``sizes``, is another; ``fits``: why."""
     for name, value in given.items():
         wanted = [sizes[letter] for letter in words[name]]
         if list(value.shape) != wanted:
@@ -54,7 +54,7 @@ def check_shapes(given: Mapping[str, Tensor], words: Mapping[str, str], sizes: M
 
 
 def check_dtypes(given: Mapping[str, Tensor], per_token: Container[str], first: str) -> None:
-    """Raises DtypeError where a dtype is not that of ``first``; what is not per token may be float32 beside bfloat16."""
+    """Raises DtypeError where a dtype is not that of ``first``. Parameters may be float32 beside bfloat16."""
     dtype = given[first].dtype
     for name, value in given.items():
         widened = dtype == torch.bfloat16 and name not in per_token and value.dtype == torch.float32

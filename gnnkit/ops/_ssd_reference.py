@@ -124,9 +124,7 @@ def _inputs(x, delta, A, B, C, delta_bias, offsets, softplus: bool, reverse: boo
     between = torch.where(later, by_head.unsqueeze(-1), 1.0).cumprod(-2).tril()
     entering = chunks.split(delta.unsqueeze(-1) * x).unflatten(2, heads)
     to_end = between[..., -1, :].permute(0, 3, 1, 2)
-    return _Inputs(
-        chunks, delta, growth, entering, chunks.split(B), chunks.split(C), between, decay.cumprod(1), to_end
-    )
+    return _Inputs(chunks, delta, growth, entering, chunks.split(B), chunks.split(C), between, decay.cumprod(1), to_end)
 
 
 def _passed_on(whole: Tensor, enters: Tensor, place: Tensor, outer: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -79,9 +79,10 @@ def ssd(
     Determinism: bitwise, for any number of threads; a sequence gives the same bits alone and among others (without the
     kernel, bits depend on the number of all tokens).
     Complexity: ``O(T H P N)`` time. Memory beside inputs and results: nothing forward; backward ``O(L P N / 32)`` for
-    each thread (states before every 32nd token of the longest sequence, of ``L`` tokens), and the gradients of ``B`` and
-    ``C`` by head. Without the kernel ``O(T H (Q (N + P) + P N))`` time and ``O(T H (Q + P N / Q))`` memory for chunks
-    of ``Q`` tokens, those of the mean sequence where that is shorter.
+    each thread (states before every 32nd token of the longest sequence, of ``L`` tokens) and ``O(T H N)`` (gradients
+    of ``B`` and ``C`` by head). Without the kernel ``O(T H (Q (N + P) + P N))`` time and ``O(T H (Q + P N / Q))``
+    memory for chunks of ``Q`` tokens: ``chunk_size``, or the mean sequence where that is shorter. On an accelerator
+    these products run in the dtype given, without waiting for it.
     """
     given = {"x": x, "delta": delta, "A": A, "B": B, "C": C}
     given |= present(D=D, delta_bias=delta_bias, initial_state=initial_state)

@@ -33,7 +33,7 @@ def recurrence(x, delta, A, B, C, D=None, *, initial=None, reverse=False) -> tup
 
 def made(
     tokens: int, heads: int, width: int, groups: int, states: int, *, seed: int = 0, dtype: torch.dtype = torch.float64
-) -> dict[str, Tensor]:
+) -> dict:
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -49,11 +49,11 @@ def made(
     }
 
 
-def part(inputs: dict[str, Tensor], tokens: slice) -> dict[str, Tensor]:
+def part(inputs: dict, tokens: slice) -> dict:
     return {name: value if name in "AD" else value[tokens] for name, value in inputs.items()}
 
 
-def scan(inputs: dict[str, Tensor], lengths: list[int], **options) -> Tensor:
+def scan(inputs: dict, lengths: list[int], **options) -> Tensor:
     out = ops.ssd(**inputs, offsets=torch.tensor([0, *lengths]).cumsum(0), **options)
     assert isinstance(out, Tensor)
     return out

@@ -56,8 +56,8 @@ class Mamba2(torch.nn.Module):
 
     with a causal convolution of each channel, :func:`gnnkit.ops.ssd`, and :class:`GatedRMSNorm`. Parameters are named,
     shaped and initialised as in the authors' class with ``rmsnorm=True`` and ``norm_before_gate=False``: rates
-    :math:`-A \sim U(1, 16)`, :math:`D = 1`, and biases that spread initial steps evenly over ``dt_min`` to ``dt_max`` on
-    a logarithmic scale. Rates, :math:`D` and those biases carry ``no_weight_decay = True``.
+    :math:`-A \sim U(1, 16)`, :math:`D = 1`, and biases that spread initial steps evenly, on a logarithmic scale, over
+    ``dt_min`` to ``dt_max`` (none below 1e-4). Rates, :math:`D` and those biases carry ``no_weight_decay = True``.
 
     Args:
         dim: Width of tokens.

@@ -95,6 +95,7 @@ bench: build
 	$(BIN)/python -m benchmarks.spgemm
 	$(BIN)/python -m benchmarks.relational
 	$(BIN)/python -m benchmarks.selective_scan
+	$(BIN)/python -m benchmarks.ssd --write
 	$(BIN)/python -m benchmarks.encodings --only cora-size
 	$(BIN)/python -m benchmarks.encodings --only gnm
 	if [ -n "$(GNNKIT_DATA)" ]; then $(BIN)/python -m benchmarks.encodings --only peptides; fi

@@ -146,6 +146,41 @@ struct ScanArgs {
   bool reverse;
 };
 
+// State space duality over packed sequences: y_t = h_t C_t + D x_t, h_t = exp(delta_t A) h_{t-1} + delta_t x_t B_t^T,
+// for each head on its own; heads that follow one another share a group. Partial sums of the backward pass come from
+// parts of the sequences and from the heads of a group, whose number depends on sizes alone.
+template <typename T>
+struct SsdArgs {
+  const int64_t* offsets;  // [sequences + 1]
+  const T* x;              // [tokens, heads, width]
+  const T* delta;          // [tokens, heads]
+  const T* a;              // [heads]
+  const T* b;              // [tokens, groups, states]
+  const T* c;              // [tokens, groups, states]
+  const T* skip;           // [heads]: D; null: zero
+  const T* delta_bias;     // [heads]; null: zero
+  const T* initial;        // [sequences, heads, width, states]; null: zero
+  T* out;                  // [tokens, heads, width]
+  T* final_state;          // [sequences, heads, width, states]; null: not wanted
+  const T* grad;           // [tokens, heads, width]
+  const T* grad_final;     // [sequences, heads, width, states]; null: zero
+  T* grad_x;
+  T* grad_delta;
+  T* grad_initial;     // null: not wanted
+  T* grad_b;           // [heads / groups, tokens, groups, states]
+  T* grad_c;           // [heads / groups, tokens, groups, states]
+  T* grad_a;           // [parts, heads]
+  T* grad_skip;        // [parts, heads]; null: none
+  T* grad_delta_bias;  // [parts, heads]; null: none
+  int64_t tokens;
+  int64_t heads;
+  int64_t width;
+  int64_t groups;
+  int64_t states;
+  bool softplus;
+  bool reverse;
+};
+
 // A causal convolution of each channel over packed sequences.
 template <typename T>
 struct ConvArgs {
@@ -173,5 +208,8 @@ constexpr int64_t kConvTokens = 1024;
 constexpr int64_t kScanChannels = 32;
 // The backward pass keeps the state before every so many tokens, and makes those in between again.
 constexpr int64_t kScanTokens = 32;
+
+// A number that is a multiple of the lanes of every vector, and at least as large.
+constexpr int64_t in_whole_vectors(int64_t count) { return (count + 15) / 16 * 16; }
 
 }  // namespace gnnkit

@@ -59,7 +59,7 @@ struct PartialArgs {
   int64_t size;
 };
 
-// The part of a selective scan that one thread does at a time: all sequences of a group, some channels of each.
+// The part of a scan that one thread does at a time: all sequences of a group, and of each some channels or one head.
 struct ScanTask {
   int64_t group;
   int64_t first_sequence;
@@ -106,6 +106,10 @@ struct ScanTask {
   void scan_block(const ScanArgs<T>&, const ScanTask&, T* scratch);                  \
   template <typename T>                                                              \
   void scan_backward_block(const ScanArgs<T>&, const ScanTask&, T* scratch);         \
+  template <typename T>                                                              \
+  void ssd_sequences(const SsdArgs<T>&, const ScanTask&, T* scratch);                \
+  template <typename T>                                                              \
+  void ssd_backward_sequences(const SsdArgs<T>&, const ScanTask&, T* scratch);       \
   template <typename T>                                                              \
   void conv_rows(const ConvArgs<T>&, int64_t begin, int64_t end);                    \
   template <typename T>                                                              \

@@ -1,31 +1,10 @@
-#include <vector>
-
 #include "common/scan_inputs.h"
 #include "cpu/partials.h"
+#include "cpu/scan_tasks.h"
 
 namespace gnnkit {
 
 namespace {
-
-template <typename T>
-struct Scratch {
-  std::vector<T> values;
-
-  T* of(int64_t size) {
-    if (static_cast<int64_t>(values.size()) < size) values.resize(static_cast<size_t>(size));
-    return values.data();
-  }
-};
-
-// Calls run(scratch, task) for every group of sequences and block of channels.
-template <typename T, typename Run>
-void for_each_task(const ScanArgs<T>& args, int64_t sequences, int64_t groups, int64_t blocks, const Run& run) {
-  parallel_with_scratch<Scratch<T>>(groups * blocks, [&](Scratch<T>& scratch, int64_t index) {
-    const int64_t group = index / blocks;
-    run(scratch, ScanTask{group, row_at_share(args.offsets, sequences, group, groups),
-                          row_at_share(args.offsets, sequences, group + 1, groups), index % blocks});
-  });
-}
 
 std::tuple<Tensor, Tensor> selective_scan(const Tensor& u, const Tensor& delta, const Tensor& a, const Tensor& b,
                                           const Tensor& c, const OptionalTensor& skip, const OptionalTensor& z,
@@ -40,9 +19,8 @@ std::tuple<Tensor, Tensor> selective_scan(const Tensor& u, const Tensor& delta, 
     ScanArgs<T> args = in.arguments<T>(softplus, reverse);
     args.out = write<T>(out);
     args.final_state = keep_final ? write<T>(final_state) : nullptr;
-    // Results do not depend on groups here: small ones suit any number of threads.
-    const int64_t groups = std::max<int64_t>(1, std::min<int64_t>(in.sequences(), in.tokens() / 64));
-    for_each_task(args, in.sequences(), groups, in.blocks(), [&](Scratch<T>& scratch, const ScanTask& task) {
+    const int64_t groups = forward_groups(in.tokens(), in.sequences());
+    for_each_scan_task<T>(args.offsets, in.sequences(), groups, in.blocks(), [&](auto& scratch, const ScanTask& task) {
       GNNKIT_CALL(scan_block, args, task, scratch.of(2 * in.states() * kScanChannels));
     });
   });
@@ -61,11 +39,8 @@ ScanGradientTensors selective_scan_backward(const Tensor& grad, const OptionalTe
   dispatch_wide(in.u, [&](auto value) {
     using T = decltype(value);
     const ScanArgs<T> args = gradients.arguments<T>(softplus, reverse);
-    for_each_task(args, in.sequences(), groups, in.blocks(), [&](Scratch<T>& scratch, const ScanTask& task) {
-      int64_t longest = 0;
-      for (int64_t s = task.first_sequence; s < task.last_sequence; ++s)
-        longest = std::max(longest, args.offsets[s + 1] - args.offsets[s]);
-      const int64_t checkpoints = (longest + kScanTokens - 1) / kScanTokens;
+    for_each_scan_task<T>(args.offsets, in.sequences(), groups, in.blocks(), [&](auto& scratch, const ScanTask& task) {
+      const int64_t checkpoints = checkpoints_of(args.offsets, task);
       const int64_t size = in.states() * kScanChannels;
       GNNKIT_CALL(scan_backward_block, args, task, scratch.of((4 + 2 * kScanTokens + checkpoints) * size));
     });

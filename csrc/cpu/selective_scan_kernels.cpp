@@ -1,53 +1,14 @@
 // Selective scan: the state of a block of channels stays in the nearest cache while a sequence passes by, and no tensor
 // of tokens by channels by states is ever made.
 #include "cpu/kernels.h"
-#include "cpu/math.h"
+#include "cpu/scan_parts.h"
 
 namespace gnnkit::GNNKIT_ISA {
 
 namespace {
 
 template <typename T>
-constexpr int kWidth = kVectorBytes / static_cast<int>(sizeof(T));
-template <typename T>
 constexpr int kParts = static_cast<int>(kScanChannels) / kWidth<T>;
-template <typename T>
-using Lanes = Vector<T, kWidth<T>>;
-
-// log(1 + e^x) = max(x, 0) + 2 artanh(w / (2 + w)) for w = e^-|x|, where w / (2 + w) <= 1/3: seven terms are exact to
-// float. Above 20 the sum is x itself.
-inline float softplus(float x) {
-  const float w = exponential(x < 0 ? x : -x);
-  const float q = w / (2.0f + w);
-  const float s = q * q;
-  float y = s * (1.0f / 13) + 1.0f / 11;
-  y = y * s + 1.0f / 9;
-  y = y * s + 1.0f / 7;
-  y = y * s + 1.0f / 5;
-  y = y * s + 1.0f / 3;
-  y = (y * s + 1.0f) * (2.0f * q);
-  // A NaN must not pass as zero.
-  return x > 20.0f ? x : (x < 0 ? y : x + y);
-}
-inline double softplus(double x) { return x > 20.0 ? x : std::log1p(std::exp(x)); }
-
-template <typename T>
-inline T logistic(T x) {
-  return T(1) / (T(1) + exponential(-x));
-}
-
-template <int N, typename T>
-inline T sum_of(Vector<T, N> value) {
-  if constexpr (N == 1) {
-    return value[0];
-  } else {
-    struct Halves {
-      Vector<T, N / 2> low, high;
-    };
-    const auto halves = bit_cast<Halves>(value);
-    return sum_of<N / 2, T>(halves.low + halves.high);
-  }
-}
 
 // The channels of a block: those that are missing read as zero, so that loops need not know.
 template <typename T>

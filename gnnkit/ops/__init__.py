@@ -37,6 +37,7 @@ from gnnkit.ops.softmax import edge_softmax, segment_softmax
 from gnnkit.ops.sort import sort_index
 from gnnkit.ops.spgemm import spgemm
 from gnnkit.ops.spmm import sddmm, spmm
+from gnnkit.ops.ssd import ssd
 
 _backend.load()
 
@@ -62,4 +63,5 @@ __all__ = [
     "sort_index",
     "spgemm",
     "spmm",
+    "ssd",
 ]

@@ -1,5 +1,6 @@
 """What operators on packed sequences share: boundaries, and references whose bits do not depend on threads."""
 
+from collections.abc import Container, Mapping
 from typing import Any
 
 import torch
@@ -36,6 +37,31 @@ def check_offsets(offsets: Tensor, num_tokens: int) -> Tensor:
                 f"offsets[{where + 1}] = {int(offsets[where + 1])}"
             )
     return offsets.long()
+
+
+def present(**optional: Tensor | None) -> dict[str, Tensor]:
+    """Those that are given."""
+    return {name: value for name, value in optional.items() if value is not None}
+
+
+def check_shapes(given: Mapping[str, Tensor], words: Mapping[str, str], sizes: Mapping[str, int], fits: str) -> None:
+    """Raises ShapeError where a shape, spelled by ``words`` in letters of ``sizes``, is another; ``fits``: why."""
+    for name, value in given.items():
+        wanted = [sizes[letter] for letter in words[name]]
+        if list(value.shape) != wanted:
+            spelled = ", ".join(words[name])
+            raise ShapeError(f"{name} must have shape [{spelled}] = {wanted} to fit {fits}, got {describe(value)}")
+
+
+def check_dtypes(given: Mapping[str, Tensor], per_token: Container[str], first: str) -> None:
+    """Raises DtypeError where a dtype is not that of ``first``. Parameters may be float32 beside bfloat16."""
+    dtype = given[first].dtype
+    for name, value in given.items():
+        widened = dtype == torch.bfloat16 and name not in per_token and value.dtype == torch.float32
+        if value.dtype != dtype and not widened:
+            raise DtypeError(
+                f"{name} must be {dtype} as {first} is, got {describe(value)}; convert it with {name}.to({first}.dtype)"
+            )
 
 
 def in_float64(value: Any) -> Any:

@@ -7,13 +7,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gnnkit.errors import DtypeError, ShapeError
+from gnnkit.errors import ShapeError
 from gnnkit.ops._checks import check_flag, check_float, check_same_device, check_tensor, describe
 from gnnkit.ops._library import define
-from gnnkit.ops._packed import check_offsets, in_float64
+from gnnkit.ops._packed import check_dtypes, check_offsets, check_shapes, in_float64, present
 
 _LINEAR = 20.0
 _PER_TOKEN = ("u", "delta", "B", "C", "z")
+_SHAPES = {
+    "u": "TD", "delta": "TD", "A": "DN", "B": "TN", "C": "TN", "D": "D", "z": "TD", "delta_bias": "D",
+    "initial_state": "SDN",
+}  # fmt: skip
 
 
 def selective_scan(
@@ -77,8 +81,8 @@ def selective_scan(
     Complexity: ``O(T D N)`` time. Memory beside inputs and results: nothing forward; backward ``O(T D N / 32)``
     (states before every 32nd token, and partial gradients of ``B`` and ``C`` by blocks of 32 channels).
     """
-    named = {"u": u, "delta": delta, "A": A, "B": B, "C": C, "D": D, "z": z, "delta_bias": delta_bias}
-    given = {name: value for name, value in (named | {"initial_state": initial_state}).items() if value is not None}
+    given = {"u": u, "delta": delta, "A": A, "B": B, "C": C}
+    given |= present(D=D, z=z, delta_bias=delta_bias, initial_state=initial_state)
     check_flag("delta_softplus", delta_softplus)
     check_flag("reverse", reverse)
     check_flag("return_final_state", return_final_state)
@@ -86,16 +90,8 @@ def selective_scan(
         check_float(name, value)
     offsets = check_offsets(offsets, _checked_shapes(given, offsets))
     check_same_device(**given, offsets=offsets)
+    check_dtypes(given, _PER_TOKEN, "u")
     dtype = u.dtype
-    per_token = {"u", "delta", "B", "C", "z"}
-    allowed = {
-        name: {dtype} if name in per_token or dtype != torch.bfloat16 else {dtype, torch.float32} for name in given
-    }
-    for name, value in given.items():
-        if value.dtype not in allowed[name]:
-            raise DtypeError(
-                f"{name} must be {dtype} as u is, got {describe(value)}; convert it with {name}.to(u.dtype)"
-            )
     if dtype == torch.bfloat16:
         u, delta, A, B, C = (value.float() for value in (u, delta, A, B, C))
         D, z, delta_bias, initial_state = (
@@ -113,24 +109,10 @@ def _checked_shapes(given: dict[str, Tensor], offsets: Tensor) -> int:
     u, rates = given["u"], given["A"]
     if u.dim() != 2 or rates.dim() != 2:
         raise ShapeError(f"u must have shape [T, D] and A [D, N], got {describe(u)} and {describe(rates)}")
-    (tokens, channels), states = u.shape, rates.size(1)
     check_tensor("offsets", offsets)
-    sequences = max(offsets.numel() - 1, 0)
-    expected = {
-        "A": (channels, states), "B": (tokens, states), "C": (tokens, states), "D": (channels,),
-        "delta_bias": (channels,), "initial_state": (sequences, channels, states),
-    }  # fmt: skip
-    words = {
-        "A": "[D, N]", "B": "[T, N]", "C": "[T, N]", "D": "[D]", "delta_bias": "[D]", "initial_state": "[S, D, N]",
-    }  # fmt: skip
-    for name, value in given.items():
-        wanted = expected.get(name, (tokens, channels))
-        if tuple(value.shape) != wanted:
-            raise ShapeError(
-                f"{name} must have shape {words.get(name, '[T, D]')} = {list(wanted)} to fit u {list(u.shape)} "
-                f"and A {list(rates.shape)}, got {describe(value)}"
-            )
-    return tokens
+    sizes = {"T": u.size(0), "D": u.size(1), "N": rates.size(1), "S": max(offsets.numel() - 1, 0)}
+    check_shapes(given, _SHAPES, sizes, f"u {list(u.shape)} and A {list(rates.shape)}")
+    return u.size(0)
 
 
 class _Steps(NamedTuple):

@@ -59,3 +59,7 @@ __all__ = [
     "hierarchical_positions",
     "step_distances",
 ]
+from gnnkit.sequence.blocks import Mamba2
+from gnnkit.sequence.tokens import Tokens
+
+__all__ = ["Mamba2", "Tokens"]

@@ -240,6 +240,29 @@ def _selective_scan(draw: Draw) -> Arguments:
     }
 
 
+@entry("ssd")
+def _ssd(draw: Draw) -> Arguments:
+    count, dtype, groups = draw(small), draw(float_dtypes), draw(st.sampled_from([1, 2]))
+    heads, width, states = groups * draw(st.integers(0, 2)), draw(widths), draw(st.sampled_from([1, 3, 17]))
+    offsets = boundaries(draw, count)
+    return {
+        "x": rows(draw, count, heads, width, dtype=dtype),
+        # States that grow would lose the digits of what enters later.
+        "delta": rows(draw, count, heads, dtype=dtype).abs(),
+        "A": -rows(draw, heads, dtype=dtype).abs(),
+        "B": rows(draw, count, groups, states, dtype=dtype),
+        "C": rows(draw, count, groups, states, dtype=dtype),
+        "D": optional(draw, lambda: rows(draw, heads, dtype=dtype)),
+        "offsets": offsets,
+        "delta_bias": optional(draw, lambda: rows(draw, heads, dtype=dtype).abs()),
+        "delta_softplus": draw(st.booleans()),
+        "reverse": draw(st.booleans()),
+        "chunk_size": draw(st.sampled_from([1, 2, 64])),
+        "initial_state": optional(draw, lambda: rows(draw, len(offsets) - 1, heads, width, states, dtype=dtype)),
+        "return_final_state": draw(st.booleans()),
+    }
+
+
 @entry("causal_conv1d")
 def _causal_conv1d(draw: Draw) -> Arguments:
     count, dtype, channels = draw(small), draw(float_dtypes), draw(widths)

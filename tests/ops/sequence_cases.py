@@ -73,10 +73,58 @@ def _causal_conv1d(taps: int, activation: str, *, reverse: bool, bias: bool) -> 
     return OpCase(name, call, shapes, oracle, twice_differentiable=False)
 
 
+def attention_by(sample: Sample, a: Arrays, *, reverse: bool) -> np.ndarray:
+    """State space duality as masked attention: a matrix of all pairs of tokens for each sequence and head."""
+    heads, groups = a["x"].shape[1], a["b"].shape[1]
+    steps = np.logaddexp(0, a["delta"] + a.get("bias", 0))
+    exponents = steps * (-np.square(a["rates"]) - 0.1)
+    out = np.zeros_like(a["x"])
+    for sequence in range(sample.graph.num_dst):
+        tokens = np.flatnonzero(sample.segment == sequence)
+        tokens = tokens[::-1] if reverse else tokens
+        seen = np.tri(len(tokens), dtype=bool)
+        for head in range(heads):
+            group = head * groups // heads
+            b, c = 0.25 * a["b"][tokens, group], a["c"][tokens, group]
+            passed = np.cumsum(exponents[tokens, head])
+            between = np.exp(np.where(seen, passed[:, None] - passed, -np.inf))
+            out[tokens, head] = (c @ b.T * between) @ (steps[tokens, head, None] * a["x"][tokens, head])
+            if "initial" in a:
+                out[tokens, head] += np.exp(passed)[:, None] * (c @ a["initial"][sequence, head].T)
+    return out + a["skip"][:, None] * a["x"] if "skip" in a else out
+
+
+def _ssd(groups: int, states: int, *, reverse: bool, narrow: bool = False) -> OpCase:
+    def shapes(sample: Sample) -> dict[str, tuple[int, ...]]:
+        tokens = sample.graph.num_edges
+        heads, width = (sample.width, 3) if narrow else (2 * groups, sample.width)
+        found = {"x": (tokens, heads, width), "delta": (tokens, heads), "rates": (heads,)}
+        found |= {"b": (tokens, groups, states), "c": (tokens, groups, states)}
+        if not narrow:
+            found |= {"skip": (heads,), "bias": (heads,), "initial": (sample.graph.num_dst, heads, width, states)}
+        return found
+
+    def call(sample: Sample, t: Tensors) -> Tensor:
+        rates = t["rates"].float() if t["rates"].dtype == torch.bfloat16 else t["rates"]
+        options = {"delta_bias": t.get("bias"), "initial_state": t.get("initial")}
+        found = ops.ssd(
+            t["x"], t["delta"], -rates.square() - 0.1, 0.25 * t["b"], t["c"], t.get("skip"),
+            offsets=sample.ptr, delta_softplus=True, reverse=reverse, chunk_size=8, **options,
+        )  # fmt: skip
+        return found if isinstance(found, Tensor) else found[0]
+
+    name = f"ssd-{groups}-{states}{'-reverse' if reverse else ''}{'-narrow' if narrow else ''}"
+    oracle = lambda sample, a: attention_by(sample, a, reverse=reverse)  # noqa: E731
+    return OpCase(name, call, shapes, oracle, twice_differentiable=False)
+
+
 SEQUENCE_CASES = [
     _selective_scan(3, reverse=False, plain=False),
     _selective_scan(16, reverse=True, plain=False),
     _selective_scan(2, reverse=False, plain=True),
+    _ssd(1, 17, reverse=False),
+    _ssd(2, 3, reverse=True),
+    _ssd(1, 5, reverse=False, narrow=True),
     _causal_conv1d(4, "silu", reverse=False, bias=True),
     _causal_conv1d(3, "none", reverse=True, bias=True),
     _causal_conv1d(1, "silu", reverse=True, bias=False),

@@ -9,6 +9,7 @@ from tests.ops.kernels import EMULATED
 
 # Operators that need no kernel of their own, by device, and why.
 ON_CPU_ONLY = "part of the preprocessing of graphs, which its front moves to the CPU"
+DENSE_PRODUCTS = "dense products for a library of the device: its reference is made of them"
 EXCEPTIONS: dict[str, dict[str, str]] = {
     "CPU": {},
     "CUDA": {
@@ -36,6 +37,8 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "second_eigenpair": ON_CPU_ONLY,
         "sketch_sums": ON_CPU_ONLY,
         "squared_distances": ON_CPU_ONLY,
+        "ssd": DENSE_PRODUCTS,
+        "ssd_backward": DENSE_PRODUCTS,
         "substitute": ON_CPU_ONLY,
         "supporting_edges": ON_CPU_ONLY,
         "traversal_order": ON_CPU_ONLY,

@@ -265,6 +265,7 @@ BAD = [
     ({"offsets": torch.tensor([0.0, 5.0])}, DtypeError, "int32 or int64"),
     ({"offsets": torch.tensor([], dtype=torch.int64)}, ShapeError, r"\[S \+ 1\]"),
     ({"offsets": None}, ShapeError, "offsets must be a torch.Tensor"),
+    ({"u": None}, DtypeError, "u must be a torch.Tensor"),
     ({"u": torch.zeros(5, 3, 2)}, ShapeError, r"u must have shape \[T, D\]"),
     ({"A": torch.zeros(4, 2)}, ShapeError, r"A must have shape \[D, N\] = \[3, 2\]"),
     ({"B": torch.zeros(5, 3)}, ShapeError, r"B must have shape \[T, N\] = \[5, 2\]"),

@@ -1,5 +1,7 @@
 """Induced subgraphs against brute force over all edges, and NetworkX."""
 
+import itertools
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -35,7 +37,7 @@ def expected(graph: Graph, members: Tensor, token_ptr: Tensor) -> list[tuple[int
         if node in edges:
             edges[node].append(edge)
     found = []
-    for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+    for begin, end in itertools.pairwise(bounds):
         place = {node: begin + n for n, node in enumerate(nodes[begin:end])}
         for node in nodes[begin:end]:
             found += [(place[node], place[source[e]], e) for e in edges[node] if source[e] in place]

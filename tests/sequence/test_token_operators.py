@@ -35,7 +35,9 @@ def walk_arguments(graph: Graph, ptr: Tensor, *rest: int) -> tuple:
 def partition_arguments(graph: Graph, ptr: Tensor, parts: int = 4) -> tuple:
     simple = SimpleGraph.from_graph(graph)
     pieces = zip(ptr[:-1].tolist(), ptr[1:].tolist(), strict=True)
-    shuffled = [torch.randperm(end - begin, generator=torch.Generator().manual_seed(3)) + begin for begin, end in pieces]
+    shuffled = [
+        torch.randperm(end - begin, generator=torch.Generator().manual_seed(3)) + begin for begin, end in pieces
+    ]
     return simple.rowptr, simple.col, torch.cat([ptr[:0], *shuffled]), ptr, parts
 
 

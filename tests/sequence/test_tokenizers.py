@@ -36,7 +36,7 @@ class Backwards:
     is_random = True
 
     def __call__(self, graph: Graph, ptr: Tensor, x: Tensor | None = None, *, seed: int = 0) -> Tensor:
-        parts = [torch.arange(int(a), int(b)).flip(0) for a, b in zip(ptr[:-1], ptr[1:], strict=True)]
+        parts = [torch.arange(int(a), int(b)).flip(0) for a, b in itertools.pairwise(ptr)]
         return torch.cat([ptr[:0], *parts])
 
 
@@ -159,9 +159,7 @@ def test_walks_equal_those_one_by_one(m, M, s, seed):
     graph = random_graph(9, 20)
     tokens = WalkTokens(m, M, s)(graph, whole(graph), seed=seed)
     lengths = [length for length in range(m, 0, -1) for _ in range(s)]
-    wanted = [
-        [*(walked(graph, v, length, n % s, M, seed) for n, length in enumerate(lengths)), [v]] for v in range(9)
-    ]
+    wanted = [[*(walked(graph, v, length, n % s, M, seed) for n, length in enumerate(lengths)), [v]] for v in range(9)]
     assert sets_of(tokens) == wanted
     assert tokens.kind is not None
     assert tokens.kind.tolist() == [*lengths, 0] * 9

@@ -1,5 +1,7 @@
 """Graphs to make tokens of, and tokens as plain lists."""
 
+import itertools
+
 import numpy as np
 import torch
 from hypothesis import strategies as st
@@ -41,7 +43,7 @@ def sets_of(tokens: Tokens) -> list[list[list[int]]]:
     """Members of each token of each sequence."""
     parts = [part.tolist() for part in tokens.members.split(tokens.token_ptr.diff().tolist())]
     bounds = tokens.offsets.tolist()
-    return [parts[begin:end] for begin, end in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [parts[begin:end] for begin, end in itertools.pairwise(bounds)]
 
 
 def same(one: Tokens, two: Tokens) -> bool:

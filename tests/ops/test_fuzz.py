@@ -41,7 +41,7 @@ every_entry = pytest.mark.parametrize("name", ENTRIES)
 # all tokens of a chunk, the kernel only to those that it has to do with.
 INTERNAL_RESULTS = {"attention": 1, "ssd_backward": 0}
 # Operators whose front is not in gnnkit.ops: test_cycle_operators, test_transport_operators, test_laplacian_operators,
-# test_feature_operators.
+# test_feature_operators, test_token_operators.
 FUZZED_ELSEWHERE = {
     "balanced_forman",
     "borf",
@@ -53,6 +53,7 @@ FUZZED_ELSEWHERE = {
     "eliminated_resistance",
     "fosr",
     "graph_random_features",
+    "greedy_partition",
     "gtr",
     "laplacian_solve",
     "least_product",
@@ -71,6 +72,7 @@ FUZZED_ELSEWHERE = {
     "supporting_edges",
     "traversal_order",
     "walk_pairs",
+    "walk_tokens",
 }
 
 

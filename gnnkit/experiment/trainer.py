@@ -104,7 +104,7 @@ class Trainer:
         self.loss_name: LossName = loss_for_task(config.train.loss, dataset.task)
         self.metric = get_metric(dataset.metric)
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
+            parameter_groups(self.model),
             lr=config.optim.lr,
             betas=config.optim.betas,
             weight_decay=config.optim.weight_decay,
@@ -247,6 +247,19 @@ class Trainer:
         state.epoch += 1
         state.step, state.loss_sum, state.loss_count, state.seconds = 0, 0.0, 0, 0.0
         self.observer.on_epoch(self, values, improved=improved)
+
+
+def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """All parameters for an optimizer; those with a true attribute ``no_weight_decay`` apart, and without decay.
+
+    Such are the decay rates and step sizes of state space models, which weight decay would pull to values that mean
+    something else than zero does for a matrix.
+    """
+    parameters = list(model.parameters())
+    decayed = [parameter for parameter in parameters if not getattr(parameter, "no_weight_decay", False)]
+    undecayed = [parameter for parameter in parameters if getattr(parameter, "no_weight_decay", False)]
+    groups: list[dict[str, Any]] = [{"params": decayed}]
+    return [*groups, {"params": undecayed, "weight_decay": 0.0}] if undecayed else groups
 
 
 def parameter_count(model: nn.Module) -> dict[str, int]:

@@ -1,11 +1,10 @@
 """The transforms that a configuration may name, and how they are made from it."""
 
 import importlib
-import inspect
 from typing import TYPE_CHECKING, Any
 
+from gnnkit._construct import construct
 from gnnkit.errors import ConfigError
-from gnnkit.experiment.reader import unknown_key
 
 if TYPE_CHECKING:
     from gnnkit.experiment.config import TransformConfig
@@ -40,15 +39,4 @@ def build_transform(config: "TransformConfig") -> Any:
     if cls is None:
         raise ConfigError(f"[data.transforms {config.kind}]: this version of gnnkit has no {module}.{name}")
     section = f"data.transforms {config.kind}"
-    parameters = inspect.signature(cls).parameters
-    for key in config.options:
-        if key not in parameters:
-            raise unknown_key(key, parameters, section)
-    for key, parameter in parameters.items():
-        variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        if parameter.default is parameter.empty and not variadic and key not in config.options:
-            raise ConfigError(f'[{section}] needs a key "{key}"')
-    try:
-        return cls(**config.options)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"[{section}]: {error}") from None
+    return construct(cls, options=config.options, section=section)

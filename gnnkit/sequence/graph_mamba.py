@@ -6,9 +6,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from gnnkit.errors import ConfigError, ShapeError
+from gnnkit.errors import ConfigError
 from gnnkit.graph import Graph
 from gnnkit.nn import GPSLayer, GraphNetwork, NetworkConfig
+from gnnkit.nn._inputs import node_features
 from gnnkit.nn.epilogue import Activation
 from gnnkit.nn.graph_network import Dims, Head, boundaries, graph_of
 from gnnkit.ops._checks import check_count
@@ -128,8 +129,7 @@ class GraphMambaLayer(torch.nn.Module):
             ShapeError: If ``x`` does not fit the graph, an order is no permutation, or a part returns another shape.
             IndexRangeError: If ``ptr`` does not run from 0 to ``N``.
         """
-        if x.dim() != 2 or x.size(1) != self.dim:
-            raise ShapeError(f"GraphMambaLayer needs x of shape [N, {self.dim}], got {tuple(x.shape)}")
+        x = node_features(x, graph, layer="GraphMambaLayer", width=self.dim)
         if ptr is None:
             ptr = torch.tensor([0, x.size(0)], device=x.device)
         orders = self._orders(x, graph, ptr, seed) if order is None else [order]

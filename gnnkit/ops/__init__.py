@@ -17,6 +17,7 @@ from gnnkit.ops import (  # noqa: F401 (they only register operators)
     random_walk,
     sdrf,
     supporting_edges,
+    traversal,
 )
 from gnnkit.ops.attention import attend, gat, gatv2
 from gnnkit.ops.causal_conv import causal_conv1d

@@ -8,15 +8,32 @@ from gnnkit.sequence.build import build_sequence_model
 from gnnkit.sequence.config import SequenceModelConfig
 from gnnkit.sequence.gmn import GMN
 from gnnkit.sequence.graph_mamba import GraphMamba, GraphMambaLayer
+from gnnkit.sequence.hac import hierarchical_affinity_clustering
+from gnnkit.sequence.hierarchical_encoding import hierarchical_positions, step_distances
+from gnnkit.sequence.hierarchy import Hierarchy
 from gnnkit.sequence.ordered_block import OrderedBlock
+from gnnkit.sequence.orderings import BFS, DFS, Degree, Eigenvector, HACOrder, PageRank, Random
+from gnnkit.sequence.tokenizers.hac import HACTokens
 from gnnkit.sequence.tokens import Tokens
 
 __all__ = [
+    "BFS",
+    "DFS",
+    "Degree",
+    "Eigenvector",
     "GMN",
     "GraphMamba",
     "GraphMambaLayer",
+    "HACOrder",
+    "HACTokens",
+    "Hierarchy",
     "OrderedBlock",
+    "PageRank",
+    "Random",
     "SequenceModelConfig",
     "Tokens",
     "build_sequence_model",
+    "hierarchical_affinity_clustering",
+    "hierarchical_positions",
+    "step_distances",
 ]

@@ -38,6 +38,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "squared_distances": ON_CPU_ONLY,
         "substitute": ON_CPU_ONLY,
         "supporting_edges": ON_CPU_ONLY,
+        "traversal_order": ON_CPU_ONLY,
         "walk_pairs": ON_CPU_ONLY,
     },
 }

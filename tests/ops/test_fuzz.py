@@ -67,6 +67,7 @@ FUZZED_ELSEWHERE = {
     "squared_distances",
     "substitute",
     "supporting_edges",
+    "traversal_order",
     "walk_pairs",
 }
 

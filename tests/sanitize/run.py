@@ -29,6 +29,7 @@ TESTS = [
     "tests/geometry/test_transport_operators.py",
     "tests/encodings/test_ego_degrees.py",
     "tests/rewire/test_greedy.py",
+    "tests/sequence/test_traversal_operator.py",
     "tests/test_graph.py",
     "tests/compat/test_torch_scatter.py",
     "tests/compat/test_torch_scatter_fuzz.py",

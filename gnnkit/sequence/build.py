@@ -15,31 +15,31 @@ from gnnkit.sequence.graph_mamba import GraphMamba, GraphMambaLayer
 from gnnkit.sequence.parts import Block, Ordering, TokenEncoder, Tokenizer
 
 _BLOCKS = {
-    "mamba": "gnnkit.sequence.blocks:Mamba",
-    "mamba2": "gnnkit.sequence.blocks:Mamba2",
-    "s4d": "gnnkit.sequence.blocks:S4D",
-    "delta_product": "gnnkit.sequence.blocks:DeltaProduct",
-    "attention": "gnnkit.sequence.blocks:Attention",
+    "mamba": "Mamba",
+    "mamba2": "Mamba2",
+    "s4d": "S4D",
+    "delta_product": "DeltaProduct",
+    "attention": "Attention",
 }
 _ORDERINGS = {
-    "degree": "gnnkit.sequence.orderings:Degree",
-    "page_rank": "gnnkit.sequence.orderings:PageRank",
-    "bfs": "gnnkit.sequence.orderings:BFS",
-    "dfs": "gnnkit.sequence.orderings:DFS",
-    "eigenvector": "gnnkit.sequence.orderings:Eigenvector",
-    "random": "gnnkit.sequence.orderings:Random",
-    "hac": "gnnkit.sequence.orderings:HACOrder",
+    "degree": "Degree",
+    "page_rank": "PageRank",
+    "bfs": "BFS",
+    "dfs": "DFS",
+    "eigenvector": "Eigenvector",
+    "random": "Random",
+    "hac": "HACOrder",
 }
 _TOKENIZERS = {
-    "walks": "gnnkit.sequence.tokenizers:WalkTokens",
-    "hops": "gnnkit.sequence.tokenizers:HopTokens",
-    "hac": "gnnkit.sequence.tokenizers:HACTokens",
-    "nodes": "gnnkit.sequence.tokenizers:NodeTokens",
+    "walks": "WalkTokens",
+    "hops": "HopTokens",
+    "hac": "HACTokens",
+    "nodes": "NodeTokens",
 }
 _TOKEN_ENCODERS = {
-    "node": "gnnkit.sequence.token_encoders:NodeTokenEncoder",
-    "subgraph": "gnnkit.sequence.token_encoders:SubgraphTokenEncoder",
-    "walk_features": "gnnkit.sequence.token_encoders:WalkFeatureEncoder",
+    "node": "NodeTokenEncoder",
+    "subgraph": "SubgraphTokenEncoder",
+    "walk_features": "WalkFeatureEncoder",
 }
 
 
@@ -67,7 +67,6 @@ def _graph_mamba(config: SequenceModelConfig, dims: Mapping[str, Any]) -> nn.Mod
 
 
 def _gmn(config: SequenceModelConfig, dims: Mapping[str, Any]) -> nn.Module:
-    blocks = importlib.import_module("gnnkit.sequence.blocks")
     width = config.hidden_dim
     token_blocks = [_block(config, bidirectional=True) for _ in range(config.token_layers)]
     tokenizer: Tokenizer = _part(_TOKENIZERS, config.tokenizer, options=config.tokenizer_options, key="tokenizer")
@@ -83,7 +82,7 @@ def _gmn(config: SequenceModelConfig, dims: Mapping[str, Any]) -> nn.Module:
         config,
         tokenizer=tokenizer,
         token_encoder=encoder,
-        token_block=blocks.Hybrid(token_blocks, dropout=config.dropout),
+        token_block=_class("Hybrid")(token_blocks, dropout=config.dropout),
         layers=_layers(config, bidirectional=True, eval_orders=1),
         eval_orders=config.eval_orders,
         **dims,
@@ -129,8 +128,7 @@ def _block(config: SequenceModelConfig, *, bidirectional: bool) -> Block:
         bidirectional = config.bidirectional
     if not bidirectional:
         return _one_way(config)
-    blocks = importlib.import_module("gnnkit.sequence.blocks")
-    return blocks.Bidirectional(_one_way(config), _one_way(config), merge=config.merge)
+    return _class("Bidirectional")(_one_way(config), _one_way(config), merge=config.merge)
 
 
 def _one_way(config: SequenceModelConfig) -> Block:
@@ -139,12 +137,14 @@ def _one_way(config: SequenceModelConfig) -> Block:
 
     if config.block != "hybrid":
         return part(config.block, config.block_options)
-    blocks = importlib.import_module("gnnkit.sequence.blocks")
     parts = [part("mamba", config.block_options), part("mamba", config.block_options), part("attention", {})]
-    return blocks.Hybrid(parts, dropout=config.dropout)
+    return _class("Hybrid")(parts, dropout=config.dropout)
 
 
 def _part(table: Mapping[str, str], name: str, *arguments: Any, options: Mapping[str, Any], key: str) -> Any:
-    module, cls = table[name].split(":")
-    section = f"model.{key}_options"
-    return construct(getattr(importlib.import_module(module), cls), *arguments, options=options, section=section)
+    return construct(_class(table[name]), *arguments, options=options, section=f"model.{key}_options")
+
+
+def _class(name: str) -> Any:
+    # Looked up late: the package loads this module.
+    return getattr(importlib.import_module("gnnkit.sequence"), name)

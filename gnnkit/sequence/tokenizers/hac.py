@@ -39,9 +39,7 @@ class HACTokens:
 
     is_random = False
 
-    def __init__(
-        self, *, similarity: str | None = None, linkage: str = "mean", max_levels: int | None = None
-    ) -> None:
+    def __init__(self, *, similarity: str | None = None, linkage: str = "mean", max_levels: int | None = None) -> None:
         check_options(similarity, linkage)
         self.similarity = similarity
         self.linkage = linkage
@@ -60,9 +58,7 @@ class HACTokens:
 
     def __repr__(self) -> str:
         """The settings."""
-        return (
-            f"HACTokens(similarity={self.similarity!r}, linkage={self.linkage!r}, max_levels={self.max_levels!r})"
-        )
+        return f"HACTokens(similarity={self.similarity!r}, linkage={self.linkage!r}, max_levels={self.max_levels!r})"
 
 
 def path_tokens(hierarchy: Hierarchy, max_levels: int | None = None) -> Tokens:

@@ -9,8 +9,11 @@ namespace gnnkit {
 
 namespace {
 
-constexpr int64_t kWords = int64_t{1} << 32;  // a counter holds nodes and walks in 32 bits each
-constexpr int kHalf = 16;                     // lengths and repeats share one word
+// A counter holds the node in one word; lengths and repeats share another.
+constexpr int64_t kMostNodes = int64_t{1} << 32;
+constexpr int kHalf = 16;
+constexpr int64_t kMost = int64_t{1} << kHalf;
+constexpr int64_t kMostTokens = int64_t{1} << 60;
 
 template <typename I>
 struct Walks {
@@ -98,10 +101,11 @@ std::tuple<Tensor, Tensor> walk_tokens(const Tensor& rowptr_in, const Tensor& co
   const Tensor rowptr = dense(rowptr_in), col = dense(col_in);
   check_structure(rowptr, col, std::nullopt);
   const int64_t nodes = rowptr.size(0) - 1;
-  STD_TORCH_CHECK(nodes <= kWords, "graphs of at most 2^32 nodes are served");
-  STD_TORCH_CHECK(max_length >= 0 && max_length < int64_t{1} << kHalf, "max_length must lie in [0, 2^16)");
-  STD_TORCH_CHECK(num_walks >= 1 && num_walks <= kWords, "num_walks must lie in [1, 2^32]");
-  STD_TORCH_CHECK(repeats >= 1 && repeats <= int64_t{1} << kHalf, "repeats must lie in [1, 2^16]");
+  STD_TORCH_CHECK(nodes <= kMostNodes, "graphs of at most 2^32 nodes are served");
+  STD_TORCH_CHECK(max_length >= 0 && max_length < kMost, "max_length must lie in [0, 2^16)");
+  STD_TORCH_CHECK(num_walks >= 1 && num_walks <= kMost, "num_walks must lie in [1, 2^16]");
+  STD_TORCH_CHECK(repeats >= 1 && repeats <= kMost, "repeats must lie in [1, 2^16]");
+  STD_TORCH_CHECK(max_length * repeats < kMostTokens / (nodes + 1), "there would be too many tokens");
   Tensor members, token_ptr;
   dispatch_index(col, [&](auto integer) {
     using I = decltype(integer);

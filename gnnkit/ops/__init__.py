@@ -10,6 +10,7 @@ from gnnkit.ops import (  # noqa: F401 (they only register operators)
     elimination,
     graph_random_features,
     greedy_edges,
+    greedy_partition,
     laplacian,
     ollivier,
     ollivier_weighted,

@@ -23,7 +23,7 @@ def reference(
         rowptr: Boundaries of the out-edges of each node, int32 or int64 ``[N + 1]``, at most ``2^32`` nodes.
         col: Where they lead, ``[E]``.
         max_length: Steps ``m`` of the longest walks, at least 0 and below ``2^16``.
-        num_walks: Walks ``M`` for each token, 1 to ``2^32``.
+        num_walks: Walks ``M`` for each token, 1 to ``2^16``.
         repeats: Tokens ``s`` of each length, 1 to ``2^16``.
         seed: 64 bits.
 

@@ -13,7 +13,12 @@ from gnnkit.sequence.hierarchical_encoding import hierarchical_positions, step_d
 from gnnkit.sequence.hierarchy import Hierarchy
 from gnnkit.sequence.ordered_block import OrderedBlock
 from gnnkit.sequence.orderings import BFS, DFS, Degree, Eigenvector, HACOrder, PageRank, Random
+from gnnkit.sequence.token_encoders import NodeTokenEncoder, SubgraphTokenEncoder
 from gnnkit.sequence.tokenizers.hac import HACTokens
+from gnnkit.sequence.tokenizers.hops import HopTokens
+from gnnkit.sequence.tokenizers.nodes import NodeTokens
+from gnnkit.sequence.tokenizers.patches import PatchTokens
+from gnnkit.sequence.tokenizers.walk import WalkTokens
 from gnnkit.sequence.tokens import Tokens
 
 __all__ = [
@@ -27,11 +32,17 @@ __all__ = [
     "HACOrder",
     "HACTokens",
     "Hierarchy",
+    "HopTokens",
+    "NodeTokenEncoder",
+    "NodeTokens",
     "OrderedBlock",
     "PageRank",
+    "PatchTokens",
     "Random",
     "SequenceModelConfig",
+    "SubgraphTokenEncoder",
     "Tokens",
+    "WalkTokens",
     "build_sequence_model",
     "hierarchical_affinity_clustering",
     "hierarchical_positions",

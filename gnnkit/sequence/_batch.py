@@ -15,6 +15,7 @@ from gnnkit.ops.segment import segment_of_row
 # The last word of the counters of random numbers, by use: no two draw the same numbers.
 TIES = 0
 ORDER = 1
+PATCHES = 2
 
 
 def graph_of_nodes(graph: Graph, ptr: Tensor) -> Tensor:

@@ -67,21 +67,11 @@ def _graph_mamba(config: SequenceModelConfig, dims: Mapping[str, Any]) -> nn.Mod
 
 
 def _gmn(config: SequenceModelConfig, dims: Mapping[str, Any]) -> nn.Module:
-    width = config.hidden_dim
     token_blocks = [_block(config, bidirectional=True) for _ in range(config.token_layers)]
-    tokenizer: Tokenizer = _part(_TOKENIZERS, config.tokenizer, options=config.tokenizer_options, key="tokenizer")
-    encoder: TokenEncoder = _part(
-        _TOKEN_ENCODERS,
-        config.token_encoder,
-        width,
-        width,
-        options=config.token_encoder_options,
-        key="token_encoder",
-    )
     return GMN(
         config,
-        tokenizer=tokenizer,
-        token_encoder=encoder,
+        tokenizer=_tokenizer(config),
+        token_encoder=_token_encoder(config),
         token_block=_class("Hybrid")(token_blocks, dropout=config.dropout),
         layers=_layers(config, bidirectional=True, eval_orders=1),
         eval_orders=config.eval_orders,
@@ -97,7 +87,7 @@ _MODELS: dict[Kind, Callable[[SequenceModelConfig, Mapping[str, Any]], nn.Module
 
 
 def _layers(config: SequenceModelConfig, *, bidirectional: bool, eval_orders: int) -> list[GraphMambaLayer]:
-    ordering: Ordering = _part(_ORDERINGS, config.ordering, options=config.ordering_options, key="ordering")
+    ordering = _ordering(config)
     return [
         GraphMambaLayer(
             config.hidden_dim,
@@ -112,6 +102,24 @@ def _layers(config: SequenceModelConfig, *, bidirectional: bool, eval_orders: in
         )
         for _ in range(config.num_layers)
     ]
+
+
+def _ordering(config: SequenceModelConfig) -> Ordering:
+    return _part(_ORDERINGS, config.ordering, options=config.ordering_options, key="ordering")
+
+
+def _tokenizer(config: SequenceModelConfig) -> Tokenizer:
+    options = config.tokenizer_options
+    if config.tokenizer == "nodes":
+        options = {"ordering": _ordering(config)} | options
+    return _part(_TOKENIZERS, config.tokenizer, options=options, key="tokenizer")
+
+
+def _token_encoder(config: SequenceModelConfig) -> TokenEncoder:
+    width, options = config.hidden_dim, config.token_encoder_options
+    if config.token_encoder == "subgraph" and config.edge_encoder != "none" and options.get("conv") != "gcn":
+        options = {"edge_dim": width} | options
+    return _part(_TOKEN_ENCODERS, config.token_encoder, width, width, options=options, key="token_encoder")
 
 
 def _convolution(config: SequenceModelConfig) -> nn.Module | None:

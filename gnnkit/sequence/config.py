@@ -28,7 +28,7 @@ class SequenceModelConfig(NetworkConfig):
         merge: ``"sum"``, ``"concat"`` or ``"gate"``: how the two directions are joined.
         ordering: ``"degree"``, ``"page_rank"``, ``"bfs"``, ``"dfs"``, ``"eigenvector"``, ``"random"`` or ``"hac"``.
         ordering_options: Its keyword arguments, such as ``{ noise = false }``.
-        tokenizer: Of ``"gmn"``: ``"walks"``, ``"hops"``, ``"hac"`` or ``"nodes"``.
+        tokenizer: Of ``"gmn"``: ``"walks"``, ``"hops"``, ``"hac"``, or ``"nodes"`` in the order of ``ordering``.
         tokenizer_options: Its keyword arguments.
         token_encoder: Of ``"gmn"``: ``"subgraph"``, ``"node"`` or ``"walk_features"``.
         token_encoder_options: Its keyword arguments besides the widths.

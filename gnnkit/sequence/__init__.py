@@ -4,6 +4,7 @@ Every tokenizer, ordering, token encoder and block can be swapped for another; :
 each takes and gives.
 """
 
+from gnnkit.sequence.blocks import S4D, Attention, Bidirectional, Hybrid, Mamba
 from gnnkit.sequence.build import build_sequence_model
 from gnnkit.sequence.config import SequenceModelConfig
 from gnnkit.sequence.gmn import GMN
@@ -22,7 +23,9 @@ from gnnkit.sequence.tokenizers.walk import WalkTokens
 from gnnkit.sequence.tokens import Tokens
 
 __all__ = [
+    "Attention",
     "BFS",
+    "Bidirectional",
     "DFS",
     "Degree",
     "Eigenvector",
@@ -33,12 +36,15 @@ __all__ = [
     "HACTokens",
     "Hierarchy",
     "HopTokens",
+    "Hybrid",
+    "Mamba",
     "NodeTokenEncoder",
     "NodeTokens",
     "OrderedBlock",
     "PageRank",
     "PatchTokens",
     "Random",
+    "S4D",
     "SequenceModelConfig",
     "SubgraphTokenEncoder",
     "Tokens",

@@ -104,14 +104,7 @@ class Trainer:
         self.loss_name: LossName = loss_for_task(config.train.loss, dataset.task)
         self.metric = get_metric(dataset.metric)
         self.optimizer = torch.optim.AdamW(
-<<<<<<< HEAD
-            parameter_groups(self.model),
-            lr=config.optim.lr,
-            betas=config.optim.betas,
-            weight_decay=config.optim.weight_decay,
-=======
             parameter_groups(self.model, config.optim.weight_decay), lr=config.optim.lr, betas=config.optim.betas
->>>>>>> wt-blocks
         )
         observes_metric = config.schedule.monitor == "metric"
         self.schedule = Schedule(
@@ -253,19 +246,6 @@ class Trainer:
         self.observer.on_epoch(self, values, improved=improved)
 
 
-<<<<<<< HEAD
-def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """All parameters for an optimizer; those with a true attribute ``no_weight_decay`` apart, and without decay.
-
-    Such are the decay rates and step sizes of state space models, which weight decay would pull to values that mean
-    something else than zero does for a matrix.
-    """
-    parameters = list(model.parameters())
-    decayed = [parameter for parameter in parameters if not getattr(parameter, "no_weight_decay", False)]
-    undecayed = [parameter for parameter in parameters if getattr(parameter, "no_weight_decay", False)]
-    groups: list[dict[str, Any]] = [{"params": decayed}]
-    return [*groups, {"params": undecayed, "weight_decay": 0.0}] if undecayed else groups
-=======
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """The parameters for an optimizer: those that decay, then those with ``no_weight_decay = True`` on them.
 
@@ -284,7 +264,6 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     for parameter in model.parameters():
         groups[bool(getattr(parameter, "no_weight_decay", False))]["params"].append(parameter)
     return [group for group in groups if group["params"]]
->>>>>>> wt-blocks
 
 
 def parameter_count(model: nn.Module) -> dict[str, int]:

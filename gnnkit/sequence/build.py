@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from gnnkit._construct import construct
+from gnnkit.errors import ConfigError
 from gnnkit.nn._convolution import make_convolution
 from gnnkit.nn.graph_network import Dims
 from gnnkit.sequence.config import Kind, SequenceModelConfig
@@ -155,4 +156,7 @@ def _part(table: Mapping[str, str], name: str, *arguments: Any, options: Mapping
 
 def _class(name: str) -> Any:
     # Looked up late: the package loads this module.
-    return getattr(importlib.import_module("gnnkit.sequence"), name)
+    found = getattr(importlib.import_module("gnnkit.sequence"), name, None)
+    if found is None:
+        raise ConfigError(f"[model]: this version of gnnkit has no gnnkit.sequence.{name}")
+    return found

@@ -195,7 +195,7 @@ def test_only_layers_that_use_edges_are_given_any():
 
 
 def test_wrong_parts_are_refused():
-    with pytest.raises(ConfigError, match="as wide as the layer, 8, got block.dim = 6"):
+    with pytest.raises(ConfigError, match=r"as wide as the layer, 8, got block\.dim = 6"):
         layer(Reader(6))
     with pytest.raises(ConfigError, match="eval_orders = 5 would average equal results"):
         layer(ordering=ByDegree(), eval_orders=5)

@@ -116,13 +116,9 @@ class SimpleGraph:
         source, target = graph.edge_index.cpu().long()
         column = (source != target).nonzero()[:, 0]
         low, high = (end(source, target)[column] for end in (torch.minimum, torch.maximum))
-        order = ops.sort_index(high, num_nodes)[1]
-        order = order[ops.sort_index(low[order], num_nodes)[1]]
-        low, high, column = low[order], high[order], column[order]
-        first = torch.ones_like(low, dtype=torch.bool)
-        first[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
+        order, edge, first = grouped_pairs(low, high, num_nodes)
         column_edge = torch.full_like(source, -1)
-        column_edge[column] = first.cumsum(0) - 1
+        column_edge[column[order]] = edge
         return cls._with_neighbours(num_nodes, torch.stack([low[first], high[first]]), column_edge, None)
 
     @classmethod
@@ -188,6 +184,22 @@ class SimpleGraph:
         shape = (self.num_nodes, self.num_nodes)
         matrix = csr_array((ones.numpy(), self.col.numpy(), self.rowptr.numpy()), shape=shape)
         return torch.from_numpy(connected_components(matrix, directed=False)[1]).long()
+
+
+def grouped_pairs(low: Tensor, high: Tensor, num_nodes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Sorts pairs of nodes by ``low``, then ``high``, and finds equal ones.
+
+    Returns:
+        The positions of the pairs in order ``[M]``; the number that each of these has among the different pairs,
+        ``[M]``; and a position of each different pair, ``[P]``.
+
+    Complexity: ``O(M + num_nodes)`` for ``M`` pairs.
+    """
+    order = ops.sort_index(high, num_nodes)[1]
+    order = order[ops.sort_index(low[order], num_nodes)[1]]
+    begins = torch.ones_like(order, dtype=torch.bool)
+    begins[1:] = (low[order].diff() > 0) | (high[order].diff() != 0)
+    return order, begins.cumsum(0) - 1, order[begins]
 
 
 def check_range(edge_index: Tensor, num_nodes: int) -> None:

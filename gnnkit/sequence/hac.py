@@ -20,7 +20,7 @@ from torch import Tensor
 
 from gnnkit import ops
 from gnnkit.errors import ConfigError, DataError, ShapeError
-from gnnkit.geometry.simple_graph import SimpleGraph
+from gnnkit.geometry.simple_graph import SimpleGraph, grouped_pairs
 from gnnkit.graph import Graph
 from gnnkit.ops._checks import check_tensor, describe
 from gnnkit.sequence._batch import graph_of_nodes, simple_graph
@@ -47,8 +47,8 @@ def hierarchical_affinity_clustering(
     - ``"cosine"``: :math:`\langle x_u, x_v \rangle / (\lVert x_u \rVert \lVert x_v \rVert)`; 0 for a node without
       features other than 0;
     - ``"jaccard"``: :math:`|N[u] \cap N[v]| / |N[u] \cup N[v]| = (t + 2) / (d_u + d_v - t)` for ``t`` common
-      neighbours, with :math:`N[u]` the neighbours of ``u`` and ``u`` itself, so that it is greater in dense surroundings
-      and, where there are no triangles, at ends of low degree;
+      neighbours, with :math:`N[u]` the neighbours of ``u`` and ``u`` itself: the more, the denser the surroundings are,
+      and, without triangles, the lower the degrees of both ends;
     - numbers that are given; several edges between two nodes, of either direction, count as one edge with their mean or
       maximum.
 
@@ -73,12 +73,12 @@ def hierarchical_affinity_clustering(
 
     Determinism: exact, for any number of threads and any order of the edges, and a graph gives the same tree in every
     batch. Similarities are rounded to multiples of 2^-32 (those given: of 2^-32 of the largest magnitude in the graph)
-    and added up as integers, so that equal ones are equal. Nodes numbered otherwise have the same tree where no two
-    similarities of a cluster are equal.
+    and added up as integers, so that sums depend on no order, and the mean of equal ones is equal to them. Nodes
+    numbered otherwise have the same tree where a cluster never chooses between neighbours that are equally similar.
     Complexity: at most :math:`\log_2 N` rounds of ``O(E)`` each, on the CPU, after ``O(E F)`` for cosines or the sum
     over edges of the smaller degree of both ends for Jaccard indices.
     """
-    check_options(similarity, linkage)
+    check_options(None if isinstance(similarity, Tensor) else similarity, linkage)
     number = graph_of_nodes(graph, ptr).cpu()
     simple = simple_graph(graph)
     if similarity is None:
@@ -96,10 +96,10 @@ def hierarchical_affinity_clustering(
 
 
 def check_options(similarity: object, linkage: object) -> None:
-    """Raises ConfigError where an option is unknown."""
-    if not (similarity is None or isinstance(similarity, Tensor) or similarity in SIMILARITIES):
-        raise ConfigError(f"similarity must be one of {', '.join(SIMILARITIES)}, a tensor or None, got {similarity!r}")
-    if linkage not in LINKAGES:
+    """Raises ConfigError where ``similarity`` is no known name or None, or ``linkage`` no known name."""
+    if similarity is not None and not (isinstance(similarity, str) and similarity in SIMILARITIES):
+        raise ConfigError(f"similarity must be one of {', '.join(SIMILARITIES)} or None, got {similarity!r}")
+    if not isinstance(linkage, str) or linkage not in LINKAGES:
         raise ConfigError(f"linkage must be one of {', '.join(LINKAGES)}, got {linkage!r}")
 
 
@@ -169,8 +169,8 @@ class _Clusters(NamedTuple):
     """Pairs of neighbours, the lower one first, each pair once, ``[2, M]``."""
     value: Tensor
     """Sum or largest of the similarities between them, ``[M]``."""
-    count: Tensor
-    """Number of edges that a sum is of, ``[M]``."""
+    num_edges: Tensor
+    """Number of edges that a sum is of, ``[M]``; 1 for the largest."""
 
 
 def _merged_in_rounds(simple: SimpleGraph, value: Tensor, number: Tensor, linkage: str) -> tuple[Tensor, Tensor]:
@@ -196,8 +196,8 @@ def _merged_in_rounds(simple: SimpleGraph, value: Tensor, number: Tensor, linkag
 
 def _most_similar(clusters: _Clusters) -> Tensor:
     """The neighbour that each cluster chooses, ``[C]``."""
-    # Both are whole numbers: equal ratios have equal quotients.
-    mean = clusters.value.double() / clusters.count
+    # Whole numbers both, equal ratios of which have equal quotients (sums beyond 2^53, of millions of edges, nearly).
+    mean = clusters.value.double() / clusters.num_edges
     cluster, neighbour = torch.cat([clusters.ends, clusters.ends.flip(0)], 1)
     score = torch.cat([mean, mean])
     num_clusters = clusters.tree.numel()
@@ -230,20 +230,15 @@ def _contracted(clusters: _Clusters, group: Tensor, first: int, linkage: str) ->
     ends = group[clusters.ends]
     apart = (ends[0] != ends[1]).nonzero()[:, 0]
     low, high = ends[:, apart].amin(0), ends[:, apart].amax(0)
-    order = ops.sort_index(high, num_groups)[1]
-    order = order[ops.sort_index(low[order], num_groups)[1]]
-    low, high, edge = low[order], high[order], apart[order]
-    begins = torch.ones_like(low, dtype=torch.bool)
-    begins[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
-    pair, num_pairs = begins.cumsum(0) - 1, int(begins.sum())
-    value, count = clusters.value[edge], clusters.count[edge]
+    order, pair, kept = grouped_pairs(low, high, num_groups)
+    value, num_edges = clusters.value[apart[order]], clusters.num_edges[apart[order]]
     if linkage == "max":
-        value = value.new_full((num_pairs,), torch.iinfo(torch.int64).min).scatter_reduce_(0, pair, value, "amax")
-        count = torch.ones_like(value)
+        value = value.new_full(kept.shape, torch.iinfo(torch.int64).min).scatter_reduce_(0, pair, value, "amax")
+        num_edges = torch.ones_like(value)
     else:
-        value = value.new_zeros(num_pairs).index_add_(0, pair, value)
-        count = count.new_zeros(num_pairs).index_add_(0, pair, count)
-    return _Clusters(tree, lowest, torch.stack([low[begins], high[begins]]), value, count)
+        value = value.new_zeros(kept.shape).index_add_(0, pair, value)
+        num_edges = num_edges.new_zeros(kept.shape).index_add_(0, pair, num_edges)
+    return _Clusters(tree, lowest, torch.stack([low[kept], high[kept]]), value, num_edges)
 
 
 def _with_neighbours(clusters: _Clusters) -> _Clusters:
@@ -260,7 +255,6 @@ def _with_one_root(parent: Tensor, level: Tensor, number: Tensor) -> tuple[Tenso
     several, place, count = torch.unique(number[root], return_inverse=True, return_counts=True)
     new = torch.where(count > 1, parent.numel() + (count > 1).cumsum(0) - 1, -1)
     highest = torch.zeros_like(several).scatter_reduce_(0, place, level[root], "amax")
-    parent = parent.clone()
     parent[root] = new[place]
     added = highest[count > 1] + 1
     return torch.cat([parent, torch.full_like(added, -1)]), torch.cat([level, added])

@@ -14,9 +14,9 @@ def hierarchical_positions(hierarchy: Hierarchy, num_levels: int) -> Tensor:
 
     .. math:: p_{v, l} = \frac{|C_l(v)|}{n}, \qquad l = 1, \dots, L
 
-    with :math:`C_l(v)` the cluster of ``v`` after round ``l``: the share of the ``n`` nodes of the graph that are within
-    ``2 l`` edges of the tree from ``v`` (where a graph is connected, so that all leaves are equally deep). It ends with 1
-    once the root is reached.
+    with :math:`C_l(v)` the cluster of ``v`` after round ``l``. In a connected graph, where all leaves are equally deep,
+    this is the share of its ``n`` nodes that are within ``2 l`` edges of the tree from ``v``. From the round on that
+    reaches the root, it is 1.
 
     Args:
         hierarchy: The trees of a batch.

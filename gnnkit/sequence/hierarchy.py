@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gnnkit import ops
-from gnnkit.errors import DataError, IndexRangeError, ShapeError
+from gnnkit.errors import DataError, ShapeError
 from gnnkit.ops._checks import check_index, check_index_range, check_same_device, check_segments, check_size, describe
 from gnnkit.ops.segment import segment_of_row
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from gnnkit import Graph
 from gnnkit.errors import ConfigError, DataError, IndexRangeError, ShapeError
 from gnnkit.geometry.simple_graph import SimpleGraph
 
@@ -93,3 +94,24 @@ PAIR = torch.tensor([[0, 1], [1, 0]])
 def test_bad_input_is_named(edges, num_nodes, options, error, words):
     with pytest.raises(error, match=words):
         SimpleGraph.from_edge_index(edges, num_nodes, **options)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_from_a_graph_directions_and_repeats_do_not_matter(seed: int):
+    edges = torch.randint(20, (2, 50), generator=torch.Generator().manual_seed(seed))
+    for given in (edges, edges.int()):
+        simple = SimpleGraph.from_graph(Graph.from_edge_index(given, 20))
+        kept = edges[:, edges[0] != edges[1]]
+        expected = SimpleGraph.from_edge_index(torch.cat([kept, kept.flip(0)], 1), 20)
+        for name in ("ends", "rowptr", "col", "edge"):
+            assert torch.equal(getattr(simple, name), getattr(expected, name))
+        loops = edges[0] == edges[1]
+        assert torch.equal(simple.column_edge == -1, loops)
+        assert torch.equal(simple.column_edge[~loops], expected.column_edge[: kept.size(1)])
+
+
+def test_from_a_graph_without_edges_and_from_a_bipartite_one():
+    simple = SimpleGraph.from_graph(Graph.from_edge_index(torch.empty((2, 0), dtype=torch.int64), 3))
+    assert (simple.num_nodes, simple.num_edges, simple.rowptr.tolist()) == (3, 0, [0, 0, 0, 0])
+    with pytest.raises(ShapeError, match="no single number of nodes"):
+        SimpleGraph.from_graph(Graph.from_edge_index(torch.tensor([[0], [1]]), num_src=1, num_dst=2))

@@ -80,7 +80,9 @@ Tensor greedy_partition(const Tensor& rowptr_in, const Tensor& col_in, const Ten
                         int64_t parts) {
   const Tensor rowptr = dense(rowptr_in), col = dense(col_in), order = dense(order_in), ptr = dense(ptr_in);
   check_structure(rowptr, col, std::nullopt);
-  const auto is_vector = [](const Tensor& tensor) { return tensor.dim() == 1 && tensor.scalar_type() == ScalarType::Long; };
+  const auto is_vector = [](const Tensor& tensor) {
+    return tensor.dim() == 1 && tensor.scalar_type() == ScalarType::Long;
+  };
   const int64_t nodes = rowptr.size(0) - 1;
   STD_TORCH_CHECK(is_vector(col) && is_vector(order) && is_vector(ptr) && ptr.size(0) >= 1 && order.size(0) == nodes,
                   "rowptr, col, order and ptr must be vectors of int64, with one entry of order for each node");

@@ -54,7 +54,8 @@ struct SetScratch {
 
 template <typename Visit>
 void for_parts(int64_t count, int64_t chunks, const Visit& visit) {
-  parallel_over_chunks(chunks, [&](int64_t chunk) { visit(chunk, count * chunk / chunks, count * (chunk + 1) / chunks); });
+  parallel_over_chunks(chunks,
+                       [&](int64_t chunk) { visit(chunk, count * chunk / chunks, count * (chunk + 1) / chunks); });
 }
 
 void keep_least(std::atomic<int64_t>& least, int64_t value) {
@@ -235,14 +236,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> induced_subgraphs(const Tensor& rowpt
   dispatch_index(col, [&](auto integer) {
     using I = decltype(integer);
     STD_TORCH_CHECK(count <= std::numeric_limits<I>::max(), "more members than int32 indices can count");
-    const Sets<I> in{read<I>(rowptr), read<I>(col),           rowptr.size(0) - 1, col.size(0), read<int64_t>(members),
-                     count,           read<int64_t>(ptr),     ptr.size(0) - 1};
+    const Sets<I> in{read<I>(rowptr),        read<I>(col), rowptr.size(0) - 1, col.size(0),
+                     read<int64_t>(members), count,        read<int64_t>(ptr), ptr.size(0) - 1};
     std::atomic<int64_t> first_repeated{count};
     I* const bounds = write<I>(out_rowptr);
     std::vector<Hits<I>> found;
-    dispatch_position(count, [&](auto position) {
-      found = find_edges<decltype(position)>(in, bounds + 1, first_repeated);
-    });
+    dispatch_position(count,
+                      [&](auto position) { found = find_edges<decltype(position)>(in, bounds + 1, first_repeated); });
     *write<int64_t>(repeated) = first_repeated < count ? first_repeated.load() : -1;
     accumulate(bounds, count);
     out_col = empty({bounds[count]}, col);

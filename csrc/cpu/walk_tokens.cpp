@@ -56,8 +56,8 @@ void walk(const Walks<I>& in, int64_t node, int64_t length, int64_t repeat, Walk
       walker.degree = in.rowptr[walker.at + 1] - in.rowptr[walker.at];
       prefetch(in.col + in.rowptr[walker.at]);
       if (step % 2 == 0) {
-        const std::array<uint32_t, 4> word = philox_block(
-            in.seed, {static_cast<uint32_t>(step / 2), number, static_cast<uint32_t>(node), which});
+        const std::array<uint32_t, 4> word =
+            philox_block(in.seed, {static_cast<uint32_t>(step / 2), number, static_cast<uint32_t>(node), which});
         walker.chance[0] = unit_interval(word[0], word[1]);
         walker.chance[1] = unit_interval(word[2], word[3]);
       }
@@ -111,8 +111,8 @@ std::tuple<Tensor, Tensor> walk_tokens(const Tensor& rowptr_in, const Tensor& co
     using I = decltype(integer);
     check_boundaries(read<I>(rowptr), nodes, col.size(0));
     check_range(read<I>(col), col.size(0), nodes);
-    const Walks<I> in{read<I>(rowptr), read<I>(col), nodes, max_length, num_walks, repeats,
-                      static_cast<uint64_t>(seed)};
+    const Walks<I> in{
+        read<I>(rowptr), read<I>(col), nodes, max_length, num_walks, repeats, static_cast<uint64_t>(seed)};
     const int64_t per_node = in.tokens_per_node();
     token_ptr = empty({nodes * per_node + 1}, col, ScalarType::Long);
     int64_t* const ptr = write<int64_t>(token_ptr);

@@ -1,5 +1,7 @@
 """Partitions of graphs in one pass over their nodes; see :class:`gnnkit.sequence.PatchTokens`."""
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -11,8 +13,7 @@ def reference(rowptr: Tensor, col: Tensor, order: Tensor, ptr: Tensor, num_parts
 
     Each node joins the part ``p`` with room that has the largest :math:`|N(v) \cap p| (1 - |p| / C_p)`; ties go to the
     part of fewest nodes, then to the one of lowest number. The first ``n mod P`` parts of a graph of ``n`` nodes have
-    room for :math:`\lceil n / P \rceil` nodes, the others for :math:`\lfloor n / P \rfloor`, so that all are full in the
-    end.
+    room for :math:`\lceil n / P \rceil` nodes, the others for :math:`\lfloor n / P \rfloor`: all are full in the end.
 
     Args:
         rowptr: Boundaries of the neighbours of each node, int64 ``[N + 1]``.
@@ -27,7 +28,7 @@ def reference(rowptr: Tensor, col: Tensor, order: Tensor, ptr: Tensor, num_parts
     bounds, neighbours = rowptr.tolist(), col.tolist()
     part = [-1] * (len(bounds) - 1)
     starts, nodes = ptr.tolist(), order.tolist()
-    for begin, end in zip(starts[:-1], starts[1:], strict=True):
+    for begin, end in itertools.pairwise(starts):
         small, larger = divmod(end - begin, num_parts)
         room = [small + (p < larger) for p in range(num_parts)]
         size = [0] * num_parts

@@ -29,6 +29,8 @@ TESTS = [
     "tests/geometry/test_transport_operators.py",
     "tests/encodings/test_ego_degrees.py",
     "tests/rewire/test_greedy.py",
+    "tests/ops/test_induced_subgraphs.py",
+    "tests/sequence/test_token_operators.py",
     "tests/sequence/test_traversal_operator.py",
     "tests/test_graph.py",
     "tests/compat/test_torch_scatter.py",

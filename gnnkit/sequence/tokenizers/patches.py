@@ -1,5 +1,6 @@
 """Graphs as sequences of overlapping patches."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,7 @@ def _metis_parts(simple: SimpleGraph, ptr: Tensor, num_parts: int) -> Tensor:
     pymetis, part = _metis(), np.empty(simple.num_nodes, dtype=np.int64)
     rowptr, col = simple.rowptr.numpy(), simple.col.numpy()
     bounds = ptr.tolist()
-    for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+    for begin, end in itertools.pairwise(bounds):
         if end - begin <= num_parts:  # METIS would put all of them into one part
             part[begin:end] = np.arange(end - begin)
             continue

@@ -79,8 +79,8 @@ class WalkTokens:
         lengths = torch.arange(self.max_length, 0, -1).repeat_interleave(self.repeats)
         kind = torch.cat([lengths, lengths.new_zeros(1)]).repeat(graph.num_nodes)
         offsets = torch.arange(graph.num_nodes + 1) * (self.max_length * self.repeats + 1)
-        moved = (tensor.to(graph.device) for tensor in (members, token_ptr, offsets))
-        return Tokens(*moved, "node", graph.num_nodes, kind.to(graph.device))
+        members, token_ptr, offsets, kind = (part.to(graph.device) for part in (members, token_ptr, offsets, kind))
+        return Tokens(members, token_ptr, offsets, "node", graph.num_nodes, kind)
 
     def __repr__(self) -> str:
         """The settings."""

@@ -70,7 +70,7 @@ class OptimConfig:
 
     Attributes:
         lr: Learning rate at the top of the schedule.
-        weight_decay: Decoupled weight decay, of all parameters but those that carry ``no_weight_decay``.
+        weight_decay: Decoupled weight decay, of all parameters but those marked ``no_weight_decay``.
         betas: Decay rates of the two moments.
         clip_norm: Largest Euclidean norm of the gradient of all parameters together; ``None``: no clipping.
     """

@@ -75,7 +75,7 @@ def epoch_order(ids: Tensor, seed: int, epoch: int) -> Tensor:
 
 
 class Trainer:
-    """AdamW on one model and one data set.
+    """AdamW on one model and one data set. Parameters marked ``no_weight_decay`` do not decay.
 
     The state after any step is ``state_dict()``; a new trainer that loads it goes on to the very same bits, on the same
     machine, versions and number of threads. Dropout must draw from torch's global generator, as ``gnnkit.nn`` does.

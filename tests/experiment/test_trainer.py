@@ -11,7 +11,7 @@ from gnnkit.errors import ConfigError, DataError
 from gnnkit.experiment import metrics
 from gnnkit.experiment.config import config_from_dict
 from gnnkit.experiment.schedule import warmup_cosine
-from gnnkit.experiment.trainer import DivergenceError, Trainer, epoch_order, parameter_count
+from gnnkit.experiment.trainer import DivergenceError, Trainer, epoch_order, parameter_count, parameter_groups
 
 CPU = torch.device("cpu")
 
@@ -251,6 +251,58 @@ def test_parameter_count():
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     model[0].requires_grad_(False)
     assert parameter_count(model) == {"total": 26, "trainable": 10}
+
+
+class Marked(Rows):
+    """A layer whose bias must not decay."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(8, 3))
+        self.inner.bias.no_weight_decay = True
+
+
+def test_marked_parameters_do_not_decay(make):
+    config = change(make().config, optim={"weight_decay": 0.5, "lr": 0.1})
+    model = Marked()
+    plain, undecayed = parameter_groups(model, 0.5)
+    assert plain == {"params": [model.inner.weight], "weight_decay": 0.5}
+    assert undecayed == {"params": [model.inner.bias], "weight_decay": 0.0}
+    # With gradients of zero, decay is all that happens.
+    trainer = make(config, model=model)
+    before = copy.deepcopy(model.inner.state_dict())
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    trainer.optimizer.step()
+    torch.testing.assert_close(model.inner.weight.detach(), before["weight"] * (1 - 0.1 * 0.5))
+    assert torch.equal(model.inner.bias, before["bias"])
+
+
+def test_rates_of_all_groups_follow_the_schedule_and_a_run_with_groups_resumes_bitwise(make):
+    config = change(make().config, optim={"weight_decay": 0.1}, train={"epochs": 3})
+    whole = make(config, model=Marked())
+    initial = copy.deepcopy(whole.model.state_dict())
+    whole.fit()
+    assert len({group["lr"] for group in whole.optimizer.param_groups}) == 1
+    first = make(config, model=Marked(), recorder=Recorder(9))
+    first.model.load_state_dict(initial)
+    with pytest.raises(StopIteration):
+        first.fit()
+    second = make(config, model=Marked())
+    second.load_state_dict(first.state_dict())
+    second.fit()
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(second.model.state_dict()[name], value), name
+
+
+def test_a_model_without_marks_has_the_optimizer_state_that_there_was_before_there_were_groups(make):
+    trainer = make()
+    former = torch.optim.AdamW(trainer.model.parameters(), lr=0.01, weight_decay=0.0)
+    state = former.state_dict()
+    assert trainer.optimizer.state_dict() == state
+    trainer.load_state_dict({**trainer.state_dict(), "optimizer": state})
+    shared = nn.Linear(2, 2)
+    (group,) = parameter_groups(nn.Sequential(shared, shared), 0.1)
+    assert group["params"] == [shared.weight, shared.bias]
 
 
 def test_state_survives_the_dataclass_round_trip(make):

@@ -8,6 +8,7 @@ chunk.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import isqrt
 from typing import Any, NamedTuple, cast
 
@@ -19,10 +20,10 @@ from gnnkit.ops._checks import values_readable
 from gnnkit.ops.selective_scan import blocked_scan
 
 _SMALLEST, _LARGEST = 8, 64
-"""Tokens that the recurrence takes at once: more cost more products within, fewer more states that are carried on."""
+"""Tokens of a chunk of the recurrence: large chunks need more products inside, small ones carry more states."""
 
 _LONG = 4096
-"""Mean length from which on the recurrence is ahead again: the kernel no longer costs nothing beside the tokens."""
+"""Mean length above which the recurrence is ahead of transforms, measured on a CPU for widths of 32 to 96."""
 
 
 class Diagonal(NamedTuple):
@@ -38,8 +39,9 @@ class Diagonal(NamedTuple):
 
     @classmethod
     def zero_order_hold(cls, step: Tensor, rate: Tensor, read: Tensor) -> "Diagonal":
-        r"""The system that holds an input for the width of a step: :math:`\bar A = e^{\delta A}`,
-        :math:`\bar B = (\bar A - 1) / A`.
+        r"""The system that holds an input for the width of a step.
+
+        :math:`\bar A = e^{\delta A}` and :math:`\bar B = (\bar A - 1) / A`.
 
         Args:
             step: :math:`\delta`, float64 ``[D]``.
@@ -69,7 +71,8 @@ def _real_rows(value: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.view_as_real(value.resolve_conj()).movedim(3, 2).flatten(1, 2).to(dtype)
 
 
-class Slots(NamedTuple):
+@dataclass(frozen=True)
+class Slots:
     """Places of tokens in blocks of equal length, so that what is missing comes last in the order of reading.
 
     Attributes:
@@ -108,7 +111,7 @@ def convolve(x: Tensor, system: Diagonal, offsets: Tensor, reverse: bool) -> Ten
         return x.clone()
     lengths = offsets.diff()
     # The exponent of a float is exact, where a logarithm may round.
-    width = 1 << torch.frexp((lengths - 1).double()).exponent
+    width = 1 << torch.frexp((lengths - 1).double()).exponent.long()
     width, order = torch.where(lengths > 0, width, 0).sort(stable=True)
     widths, counts = (values.tolist() for values in width.unique_consecutive(return_counts=True))
     sizes = [number * size for size, number in zip(widths, counts, strict=True)]
@@ -199,14 +202,18 @@ class _Carry(torch.autograd.Function):
         return torch.view_as_real(before)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        before, decays, kept = ctx.saved_tensors
-        # Chunk 0 continues nothing, so that what is rolled around the end is zero.
-        flow = blocked_scan(decays.roll(-1, 0).conj().flip(0), _complex(grad).flip(0)).flip(0)
-        through = torch.where(kept, flow, 0.0)
-        grad_decay = (before.roll(1, 0).conj() * through).sum(0)
-        return torch.view_as_real(through.roll(-1, 0)), torch.view_as_real(grad_decay), None
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        return _carry_backward(ctx, *grad_outputs)
+
+
+@once_differentiable
+def _carry_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    before, decays, kept = ctx.saved_tensors
+    # Chunk 0 continues nothing, so that what is rolled around the end is zero.
+    flow = blocked_scan(decays.roll(-1, 0).conj().flip(0), _complex(grad).flip(0)).flip(0)
+    through = torch.where(kept, flow, 0.0)
+    grad_decay = (before.roll(1, 0).conj() * through).sum(0)
+    return torch.view_as_real(through.roll(-1, 0)), torch.view_as_real(grad_decay), None
 
 
 def _complex(value: Tensor) -> Tensor:

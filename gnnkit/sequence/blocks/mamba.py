@@ -13,8 +13,7 @@ _LEAST_STEP = 1e-4
 
 
 class Mamba(torch.nn.Module):
-    r"""The block of `Gu and Dao, "Mamba: linear-time sequence modeling with selective state spaces" (2023)
-    <https://arxiv.org/abs/2312.00752>`_, on packed sequences.
+    r"""A selective state space (S6) between a convolution and a gate, on packed sequences.
 
     .. math::
         (u, z) &= W_{in} x, \qquad u \leftarrow \mathrm{silu}(\mathrm{conv}(u)), \qquad (r, B, C) = W_x u \\
@@ -29,6 +28,9 @@ class Mamba(torch.nn.Module):
     there: :math:`A = -(1, \dots, N)` for each channel, :math:`D = 1`, and biases such that
     :math:`\log(1 + e^{b_\delta})` is log-uniform in ``[dt_min, dt_max]``, but at least ``1e-4``. ``A_log``, ``D`` and
     ``dt_proj.bias`` are marked ``no_weight_decay``.
+
+    Paper: `Gu and Dao, "Mamba: linear-time sequence modeling with selective state spaces" (2023)
+    <https://arxiv.org/abs/2312.00752>`_.
 
     >>> import torch
     >>> from gnnkit.sequence import Mamba

@@ -18,8 +18,9 @@ Mode = Literal["auto", "fft", "recurrent"]
 
 
 class S4DKernel(torch.nn.Module):
-    r"""The diagonal system of an :class:`S4D` block: :math:`\delta = e^{log\_dt}` and
-    :math:`A = -e^{log\_A\_real} + i\, A_{imag}`, of ``N / 2`` conjugate pairs for each channel.
+    r"""The diagonal system of an :class:`S4D` block, of ``N / 2`` conjugate pairs for each channel.
+
+    :math:`\delta = e^{log\_dt}` and :math:`A = -e^{log\_A\_real} + i\, A_{imag}`.
 
     Args:
         dim: Channels.
@@ -51,8 +52,7 @@ class S4DKernel(torch.nn.Module):
 
 
 class S4D(torch.nn.Module):
-    r"""The layer of `Gu, Gupta, Goel and Ré, "On the parameterization and initialization of diagonal state space
-    models" (2022) <https://arxiv.org/abs/2206.11893>`_, on packed sequences.
+    r"""A diagonal state space with a gated linear map after it, on packed sequences.
 
     .. math::
         h_t &= \bar A \odot h_{t-1} + \bar B u_t, \qquad \bar A = e^{\delta A}, \qquad \bar B = (\bar A - 1) / A \\
@@ -63,6 +63,9 @@ class S4D(torch.nn.Module):
     and initial distributions of the parameters are those of the authors' stand-alone ``S4D`` (without dropout, which
     :class:`Hybrid` has), whose state dicts load. The parameters of :math:`\delta` and :math:`A` are marked
     ``no_weight_decay``, as there.
+
+    Paper: `Gu, Gupta, Goel and Ré, "On the parameterization and initialization of diagonal state space models" (2022)
+    <https://arxiv.org/abs/2206.11893>`_.
 
     Both modes give the same up to rounding. ``"recurrent"`` takes 8 to 64 tokens at a time by matrix products and
     carries the state from one such chunk to the next; ``"fft"`` convolves with the kernel

@@ -44,8 +44,8 @@ class GMN(GraphNetwork):
     and normalisations between blocks of tokens are up to ``token_block``, as of :class:`Hybrid`; what it returns is not
     added to the node's features. The layers over the nodes normalise, drop and add as in GPS. The vectors of
     evaluation are those of one draw unless ``eval_orders`` says how many predictions, each of tokens and orders of its
-    own, are averaged. As tokens of :class:`WalkTokens` belong to places in the batch, so do predictions in evaluation; with
-    tokens and orders that are not random they are the same in every batch.
+    own, are averaged. :class:`WalkTokens` draws for places in the batch, and so predictions in evaluation depend on
+    them; with tokens and orders that are not random they are the same in every batch.
 
     Args:
         config: Of encoders, readout and head.

@@ -34,9 +34,9 @@ class GraphMambaLayer(torch.nn.Module):
     **Random orders**, of an ordering with ``is_random``: in training every call draws a seed of its own from torch's
     global generator, so that the layers of a model read in different orders, as in the authors' code. In evaluation the
     seed is given, and results repeat. ``eval_orders`` above 1 averages what the block returns over that many orders, in
-    evaluation; the authors report figures with 5. Where the numbers that an ordering draws belong to places in the batch
-    (as those of :class:`Degree` with noise), so does what evaluation says of a graph; ``Degree(noise=False)`` gives the
-    same in every batch.
+    evaluation; the authors report figures with 5. Where an ordering draws its numbers for places in the batch, as
+    :class:`Degree` with noise does, evaluation of a graph depends on its place; ``Degree(noise=False)`` gives the same
+    in every batch.
 
     The authors' variant that splits the nodes at random into three sequences is not offered.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import gnnkit
 
 ROOT = Path(gnnkit.__file__).parent
-BASE = {"errors", "_version", "_backend", "_files", "_optional", "graph", "ops"}
+BASE = {"errors", "_version", "_backend", "_construct", "_files", "_optional", "graph", "ops"}
 TRANSFORMS = {"rewire", "encodings", "hypergraph", "sequence", "sample"}
 # Each part and what it may import besides itself.
 ALLOWED = {

@@ -11,6 +11,7 @@ from gnnkit.errors import BackendError, ConfigError, DataError
 from gnnkit.experiment.config import ExperimentConfig
 from gnnkit.experiment.metrics import get_metric
 from gnnkit.experiment.transforms import build_transform
+from gnnkit.nn.config import EncodingConfig
 
 # Arguments of gnnkit.data.load that are no options of a data set.
 _RESERVED_OPTIONS = {"name", "root", "transform", "progress", "num_workers"}
@@ -103,13 +104,17 @@ def build_model(config: ExperimentConfig, dataset: Dataset) -> nn.Module:
         ConfigError: If the model's encoders do not fit the data.
     """
     from gnnkit.nn import GraphModel
+    from gnnkit.sequence import SequenceModelConfig, build_sequence_model
 
     for encoding in config.model.encodings:
-        _check_encoding(encoding.attr, encoding.in_dim, dataset)
+        _check_encoding(encoding, dataset)
     node_dims = _input_dims(config.model.node_encoder, "x", dataset.node, getattr(dataset, "node_categories", None))
     edge_categories = getattr(dataset, "edge_categories", None)
     edge_dims = _input_dims(config.model.edge_encoder, "edge_attr", dataset.edge, edge_categories)
-    return GraphModel(config.model, node_dims=node_dims, edge_dims=edge_dims, num_outputs=dataset.num_outputs)
+    dims = {"node_dims": node_dims, "edge_dims": edge_dims, "num_outputs": dataset.num_outputs}
+    if isinstance(config.model, SequenceModelConfig):
+        return build_sequence_model(config.model, **dims)
+    return GraphModel(config.model, **dims)
 
 
 def check_dataset(dataset: Dataset) -> None:
@@ -179,12 +184,15 @@ def graphs_of(dataset: Dataset, split: str, size: int) -> Sequence[Tensor]:
     return dataset.split[split].split(size)
 
 
-def _check_encoding(attr: str, in_dim: int, dataset: Dataset) -> None:
-    if attr not in dataset.node:
-        raise ConfigError(
-            f'[model.encodings]: the data have no node attribute "{attr}", only {", ".join(sorted(dataset.node))}; '
-            "name the transform that makes it in data.transforms"
-        )
+def _check_encoding(encoding: EncodingConfig, dataset: Dataset) -> None:
+    attr, in_dim = encoding.attr, encoding.in_dim
+    suffixes = ("",) if encoding.encoder == "linear" else ("", "_eigenvalue", "_mask")
+    for name in (attr + suffix for suffix in suffixes):
+        if name not in dataset.node:
+            raise ConfigError(
+                f'[model.encodings]: the data have no node attribute "{name}", only {", ".join(sorted(dataset.node))}; '
+                "name the transform that makes it in data.transforms"
+            )
     width = dataset.node[attr].shape[-1]
     if width != in_dim:
         raise ConfigError(f'[model.encodings]: "{attr}" is {width} wide in the data, but in_dim is {in_dim}')

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from gnnkit._construct import unknown_key
 from gnnkit.errors import ConfigError
-from gnnkit.experiment.reader import read_table, unknown_key, write_table
+from gnnkit.experiment.reader import read_table, write_table
 from gnnkit.experiment.transforms import TRANSFORMS
 from gnnkit.nn.config import ModelConfig
+from gnnkit.sequence.config import SequenceModelConfig
 
 logger = logging.getLogger("gnnkit.experiment")
 
@@ -170,7 +172,8 @@ class ExperimentConfig:
         method: How the method is called in that table.
         protocol: What was done, in words, for the reader of the table.
         data: The data.
-        model: The model (``gnnkit.nn.ModelConfig``).
+        model: The model, ``gnnkit.sequence.SequenceModelConfig`` where the table has a key ``kind``, else
+            ``gnnkit.nn.ModelConfig``.
         train: The training loop.
         optim: The optimizer.
         schedule: The learning rate.
@@ -180,7 +183,7 @@ class ExperimentConfig:
     method: str
     protocol: str
     data: DataConfig
-    model: ModelConfig
+    model: ModelConfig | SequenceModelConfig
     train: TrainConfig
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)

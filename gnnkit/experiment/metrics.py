@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from gnnkit._construct import unknown_key
 from gnnkit.errors import ConfigError, DataError, ShapeError
-from gnnkit.experiment.reader import unknown_key
 
 Labels = Tensor | ArrayLike
 

@@ -6,12 +6,12 @@ table is not shaped like its fields defines ``from_table(cls, table, section)`` 
 """
 
 import dataclasses
-import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from gnnkit._construct import unknown_key
 from gnnkit.errors import ConfigError
 
 T = TypeVar("T")
@@ -68,15 +68,6 @@ def write_table(config: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def unknown_key(key: str, valid: Iterable[str], section: str, noun: str = "key") -> ConfigError:
-    """The error for a key that does not exist, with the nearest valid one."""
-    names = sorted(valid)
-    near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
-    hint = f'; did you mean "{near[0]}"?' if near else "."
-    choices = ", ".join(names) if names else "none"
-    return ConfigError(f'{_where(section)}: unknown {noun} "{key}"{hint} Valid: {choices}')
-
-
 def _convert(hint: Any, value: Any, section: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
@@ -113,12 +104,27 @@ def _convert_optional(arguments: tuple[Any, ...], value: Any, section: str) -> A
     if value is None and types.NoneType in arguments:
         return None
     choices = [argument for argument in arguments if argument is not types.NoneType]
+    if len(choices) > 1 and all(dataclasses.is_dataclass(choice) for choice in choices):
+        return _convert(_of_kind(choices, value, section), value, section)
     for choice in choices[:-1]:
         try:
             return _convert(choice, value, section)
         except ConfigError:
             continue
     return _convert(choices[-1], value, section)
+
+
+def _of_kind(choices: list[Any], table: Any, section: str) -> Any:
+    """Of several dataclasses, the one whose key ``kind`` may have the value given; for none given, one without it."""
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{_where(section)}: expected a table, got {_describe(table)}")
+    kinds = {kind: choice for choice in choices for kind in typing.get_args(typing.get_type_hints(choice).get("kind"))}
+    if "kind" in table:
+        kind = table["kind"]
+        if not isinstance(kind, str) or kind not in kinds:
+            raise unknown_key(str(kind), kinds, section, "kind")
+        return kinds[kind]
+    return next(choice for choice in choices if choice not in kinds.values())
 
 
 def _convert_tuple(arguments: tuple[Any, ...], value: Any, hint: Any, section: str) -> tuple[Any, ...]:

@@ -45,6 +45,8 @@ def build_record(
         "higher_is_better": trainer.metric.higher_is_better,
         "seed": config.train.seed,
         **schedule_facts(config, state.epoch, stopped_early=trainer.stopped_early),
+        # Orders, or draws of tokens, that each figure below averages over.
+        "eval_orders": getattr(config.model, "eval_orders", 1),
         "final": {
             "best_epoch": state.best_epoch,
             "val": best["val"],

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from gnnkit._construct import unknown_key
 from gnnkit.errors import ConfigError, DataError
 from gnnkit.experiment.published import Published, load_published
-from gnnkit.experiment.reader import unknown_key
 from gnnkit.experiment.record import read_record
 
 Format = Literal["md", "tex"]
@@ -111,6 +111,8 @@ def _own_row(group: Sequence[dict[str, Any]], setting: str) -> Row:
     if any(record["stopped_early"] for record in group):
         epochs += ", stopped early"
     protocol = first["protocol"] + (f"; {first['schedule']}" if first["epochs"] != first["protocol_epochs"] else "")
+    if (orders := first.get("eval_orders", 1)) > 1:
+        protocol += f"; evaluation averages over {orders} random orders"
     cells = (
         first["method"] + setting,
         _mean(test),

@@ -1,11 +1,13 @@
 """The transforms that a configuration may name, and how they are made from it."""
 
 import importlib
-import inspect
+import types
+import typing
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from gnnkit._construct import construct
 from gnnkit.errors import ConfigError
-from gnnkit.experiment.reader import unknown_key
 
 if TYPE_CHECKING:
     from gnnkit.experiment.config import TransformConfig
@@ -29,7 +31,7 @@ TRANSFORMS: dict[str, str] = {
 
 
 def build_transform(config: "TransformConfig") -> Any:
-    """Makes the transform that a configuration names.
+    """Makes the transform that a configuration names; ``"none"`` is None for hyper-parameters that may be None.
 
     Raises:
         ConfigError: If this version has no such class, or the class has no such hyper-parameter, lacks one it needs,
@@ -40,15 +42,11 @@ def build_transform(config: "TransformConfig") -> Any:
     if cls is None:
         raise ConfigError(f"[data.transforms {config.kind}]: this version of gnnkit has no {module}.{name}")
     section = f"data.transforms {config.kind}"
-    parameters = inspect.signature(cls).parameters
-    for key in config.options:
-        if key not in parameters:
-            raise unknown_key(key, parameters, section)
-    for key, parameter in parameters.items():
-        variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        if parameter.default is parameter.empty and not variadic and key not in config.options:
-            raise ConfigError(f'[{section}] needs a key "{key}"')
-    try:
-        return cls(**config.options)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"[{section}]: {error}") from None
+    return construct(cls, options=_with_none(cls, config.options), section=section)
+
+
+def _with_none(cls: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, with None for the word ``none`` where the class takes None: TOML has no word for it."""
+    hints = typing.get_type_hints(cls.__init__)
+    optional = {key for key, hint in hints.items() if types.NoneType in typing.get_args(hint)}
+    return {key: None if value == "none" and key in optional else value for key, value in options.items()}

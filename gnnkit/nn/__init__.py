@@ -2,7 +2,7 @@
 
 from gnnkit.nn.attended_pairs import attended_pairs, complete_graphs
 from gnnkit.nn.candidates import longest_path_candidates
-from gnnkit.nn.config import EncodingConfig, ModelConfig
+from gnnkit.nn.config import EncodingConfig, ModelConfig, NetworkConfig
 from gnnkit.nn.conv import (
     DRewConv,
     EdgeSumConv,
@@ -24,6 +24,7 @@ from gnnkit.nn.encoding_encoders import DeepSetsEncoder
 from gnnkit.nn.epilogue import epilogue
 from gnnkit.nn.global_attention import GlobalAttention, GraphBlocks
 from gnnkit.nn.gps import GPSLayer
+from gnnkit.nn.graph_network import GraphNetwork
 from gnnkit.nn.grit import GRITLayer
 from gnnkit.nn.grit_model import GRIT
 from gnnkit.nn.hops import EdgePart, hop_graphs, hops_of_pairs, split_edges
@@ -61,6 +62,7 @@ __all__ = [
     "GlobalAttention",
     "GraphBlocks",
     "GraphModel",
+    "GraphNetwork",
     "GraphNorm",
     "LaserConv",
     "LayerNorm",
@@ -68,6 +70,7 @@ __all__ = [
     "MaskedBatchNorm",
     "MessagePassing",
     "ModelConfig",
+    "NetworkConfig",
     "NodePairs",
     "PRMPNN",
     "PairNorm",

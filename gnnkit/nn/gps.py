@@ -1,5 +1,6 @@
 """Layers that add up message passing along edges and a view of the whole graph."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -96,6 +97,7 @@ class GPSLayer(torch.nn.Module):
         ptr: Tensor | None = None,
         *,
         blocks: GraphBlocks | None = None,
+        global_arguments: Mapping[str, Any] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Updates the nodes, and the edges where the local layer does.
 
@@ -105,6 +107,7 @@ class GPSLayer(torch.nn.Module):
             edge_attr: Edge features for the local layer, one row per edge in the caller's order.
             ptr: First node of each graph, and ``N`` at the end, ``[G + 1]``. None: one graph.
             blocks: ``GraphBlocks.of(ptr)``, which stacked layers with a :class:`GlobalAttention` can share.
+            global_arguments: Keyword arguments for the call of ``global_layer``, such as the order in which it reads.
 
         Returns:
             Node features, ``[N, dim]``; and the edge features that the local layer returned, else ``edge_attr``.
@@ -126,6 +129,7 @@ class GPSLayer(torch.nn.Module):
             parts.append(normalized(self.norm_local, part, ptr))
         if self.global_layer is not None:
             given: dict[str, Any] = {"blocks": blocks} if isinstance(self.global_layer, GlobalAttention) else {}
+            given |= global_arguments or {}
             out = _checked(self.global_layer(x, ptr, **given), x, "global_layer", self.global_layer)
             parts.append(normalized(self.norm_global, self._dropped(out, x), ptr))
         out = parts[0] if len(parts) == 1 else parts[0] + parts[1]

@@ -1,29 +1,22 @@
 """One model that expresses the stacks of the tuned classic baselines."""
 
-from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gnnkit.errors import ConfigError, DataError
 from gnnkit.graph import Graph
 from gnnkit.nn._blocks import affine
+from gnnkit.nn._convolution import Convolution, make_convolution
 from gnnkit.nn.config import ModelConfig
-from gnnkit.nn.conv import EdgeSumConv, GatedGCNConv, GCNConv, GINConv, GINEConv, SAGEConv
-from gnnkit.nn.encoders import AtomEncoder, BondEncoder, CategoricalEncoder, EncodingEncoder, LinearEncoder
-from gnnkit.nn.epilogue import Activation, epilogue
+from gnnkit.nn.conv import EdgeSumConv, GatedGCNConv, GCNConv
+from gnnkit.nn.epilogue import epilogue
 from gnnkit.nn.global_attention import GlobalAttention, GraphBlocks
 from gnnkit.nn.gps import GPSLayer
-from gnnkit.nn.pool import graph_boundaries, pool, root_pool
-
-Dims = int | Sequence[int] | None
-
-_ACTIVATIONS = {"relu": torch.nn.ReLU, "gelu": torch.nn.GELU, "silu": torch.nn.SiLU, "none": torch.nn.Identity}
+from gnnkit.nn.graph_network import Dims, GraphNetwork, Head, boundaries, graph_of
 
 
-class GraphModel(torch.nn.Module):
+class GraphModel(GraphNetwork):
     """Encoders, a stack of convolutions, a readout and a head, as a :class:`ModelConfig` says.
 
     Args:
@@ -42,16 +35,11 @@ class GraphModel(torch.nn.Module):
     def __init__(
         self, config: ModelConfig, *, node_dims: Dims = None, edge_dims: Dims = None, num_outputs: int
     ) -> None:
-        super().__init__()
+        super().__init__(config, node_dims=node_dims, edge_dims=edge_dims)
         self.config = config
-        self.node_encoder = _encoder("node_encoder", config.node_encoder, node_dims, config.node_dim)
-        self.encodings = torch.nn.ModuleList(EncodingEncoder(encoding) for encoding in config.encodings)
-        self.edge_encoder = None
-        if config.edge_encoder != "none":
-            self.edge_encoder = _encoder("edge_encoder", config.edge_encoder, edge_dims, config.hidden_dim)
         layer = _Layer if config.global_layer == "none" else _GPSLayer
         self.layers = torch.nn.ModuleList(layer(config) for _ in range(config.num_layers))
-        self.head = _Head(config, num_outputs)
+        self.head = Head(config, num_outputs)
 
     def forward(self, data: Any) -> Tensor:
         """Predicts.
@@ -69,39 +57,19 @@ class GraphModel(torch.nn.Module):
             DataError: If an attribute is missing.
             ShapeError: If an attribute has the wrong shape.
         """
-        graph = getattr(data, "graph", None)
-        if not isinstance(graph, Graph):
-            graph = Graph.from_edge_index(_attribute(data, "edge_index"), num_nodes=data.num_nodes)
+        graph = graph_of(data)
         x = self.encode_nodes(data)
-        edge = None
         # Only layers that use edge features are given any, and only then are they encoded.
-        if self.edge_encoder is not None and self.layers[0].uses_edges:
-            edge = self.edge_encoder(_attribute(data, "edge_attr"))
+        edge = self.encode_edges(data) if self.layers[0].uses_edges else None
         if self.config.global_layer == "none":
             for layer in self.layers:
                 x, edge = layer(x, graph, edge)
             return self.head(self.readout(x, data))
-        ptr = _boundaries(x, data)
+        ptr = boundaries(x, data)
         blocks = GraphBlocks.of(ptr)
         for layer in self.layers:
             x, edge = layer(x, graph, edge, ptr, blocks=blocks)
         return self.head(self.readout(x, data))
-
-    def encode_nodes(self, data: Any) -> Tensor:
-        """The input of the first layer, ``[N, hidden_dim]``: the encoded ``x``, then the encodings."""
-        parts = [self.node_encoder(_attribute(data, "x"))]
-        for encode, encoding in zip(self.encodings, self.config.encodings, strict=True):
-            parts.append(encode(_attribute(data, encoding.attr)))
-        return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
-
-    def readout(self, x: Tensor, data: Any) -> Tensor:
-        """The input of the head: one row per graph, or ``x`` itself with ``pool="none"``."""
-        if self.config.pool == "none":
-            return x
-        ptr = _boundaries(x, data)
-        if self.config.pool == "root":
-            return root_pool(x, _attribute(data, "root_mask"), ptr=ptr)
-        return pool(x, ptr=ptr, reduce=self.config.pool)
 
 
 class _Layer(torch.nn.Module):
@@ -176,72 +144,11 @@ class _FeedForward(torch.nn.Module):
         return out if self.norm_out is None else self.norm_out(out)
 
 
-class _Head(torch.nn.Module):
-    """``head_layers`` affine maps, with dropout before each and the activation between them."""
-
-    def __init__(self, config: ModelConfig, num_outputs: int) -> None:
-        super().__init__()
-        self.activation: Activation = config.activation
-        self.dropout = config.dropout if config.head_dropout is None else config.head_dropout
-        widths = [config.hidden_dim] * config.head_layers + [num_outputs]
-        self.linears = torch.nn.ModuleList(torch.nn.Linear(*pair) for pair in pairwise(widths))
-
-    def forward(self, x: Tensor) -> Tensor:
-        *hidden, last = cast(list[torch.nn.Linear], list(self.linears))
-        if self.dropout > 0 and self.training:
-            x = epilogue(x, None, None, self.dropout, "none", self.training)
-        for linear in hidden:
-            x = affine(linear, x, None, self.dropout, self.activation, self.training)
-        return last(x)
-
-
-def _conv(config: ModelConfig) -> GCNConv | SAGEConv | GINConv | GINEConv | EdgeSumConv | GatedGCNConv:
-    width = config.hidden_dim
-    match config.conv:
-        case "gcn":
-            return GCNConv(width, width)
-        case "sage":
-            return SAGEConv(width, width)
-        case "gin":
-            return GINConv(_isomorphism_network(config))
-        case "gine":
-            return GINEConv(_isomorphism_network(config))
-        case "edge_sum":
-            return EdgeSumConv(width, width)
-    return GatedGCNConv(width, width, dropout=config.dropout, residual=config.residual, activation=config.activation)
-
-
-def _isomorphism_network(config: ModelConfig) -> torch.nn.Sequential:
-    width = config.hidden_dim
-    return torch.nn.Sequential(
-        torch.nn.Linear(width, width), _ACTIVATIONS[config.activation](), torch.nn.Linear(width, width)
+def _conv(config: ModelConfig) -> Convolution:
+    return make_convolution(
+        config.conv,
+        config.hidden_dim,
+        dropout=config.dropout,
+        residual=config.residual,
+        activation=config.activation,
     )
-
-
-def _encoder(name: str, kind: str, dims: Dims, dim: int) -> torch.nn.Module:
-    if kind == "atom":
-        return AtomEncoder(dim)
-    if kind == "bond":
-        return BondEncoder(dim)
-    if kind == "linear" and isinstance(dims, int):
-        return LinearEncoder(dims, dim)
-    if kind == "embedding" and dims is not None:
-        return CategoricalEncoder((dims,) if isinstance(dims, int) else dims, dim)
-    which = "node_dims" if name == "node_encoder" else "edge_dims"
-    what = "the width of the features" if kind == "linear" else "the number of categories of each column"
-    raise ConfigError(f"{name} = {kind!r} needs {which}, {what}; got {dims!r}")
-
-
-def _attribute(data: Any, name: str) -> Tensor:
-    value = getattr(data, name, None)
-    if not isinstance(value, Tensor):
-        raise DataError(f"the model reads data.{name}, which is missing; check the dataset and its transforms")
-    return value
-
-
-def _boundaries(x: Tensor, data: Any) -> Tensor:
-    """First node of each graph of the data, and ``N`` at the end."""
-    ptr = getattr(data, "ptr", None)
-    if ptr is not None:
-        return ptr
-    return graph_boundaries(x, getattr(data, "batch", None), num_graphs=getattr(data, "num_graphs", None))

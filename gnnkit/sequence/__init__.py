@@ -11,6 +11,14 @@ from gnnkit.sequence.hac import hierarchical_affinity_clustering
 from gnnkit.sequence.hierarchical_encoding import hierarchical_positions, step_distances
 from gnnkit.sequence.hierarchy import Hierarchy
 from gnnkit.sequence.mixture_of_tokenizers import MixtureOfTokenizers
+from gnnkit.sequence.build import build_sequence_model
+from gnnkit.sequence.config import SequenceModelConfig
+from gnnkit.sequence.gmn import GMN
+from gnnkit.sequence.graph_mamba import GraphMamba, GraphMambaLayer
+from gnnkit.sequence.hac import hierarchical_affinity_clustering
+from gnnkit.sequence.hierarchical_encoding import hierarchical_positions, step_distances
+from gnnkit.sequence.hierarchy import Hierarchy
+from gnnkit.sequence.ordered_block import OrderedBlock
 from gnnkit.sequence.orderings import BFS, DFS, Degree, Eigenvector, HACOrder, PageRank, Random
 from gnnkit.sequence.patch_blocks import MixerBlock, PatchTransformerLayer
 from gnnkit.sequence.patches import PatchEncoder, PatchOverlap, PatchPairs
@@ -33,6 +41,9 @@ __all__ = [
     "GSMPlusPlus",
     "GraphMLPMixer",
     "GraphViT",
+    "GMN",
+    "GraphMamba",
+    "GraphMambaLayer",
     "HACOrder",
     "HACTokens",
     "HierarchicalEncoding",
@@ -44,6 +55,7 @@ __all__ = [
     "MixtureOfTokenizers",
     "NodeTokenEncoder",
     "NodeTokens",
+    "OrderedBlock",
     "PageRank",
     "PatchEncoder",
     "PatchOverlap",
@@ -52,9 +64,11 @@ __all__ = [
     "PatchTransformerLayer",
     "Random",
     "S4D",
+    "SequenceModelConfig",
     "SubgraphTokenEncoder",
     "Tokens",
     "WalkTokens",
+    "build_sequence_model",
     "hierarchical_affinity_clustering",
     "hierarchical_positions",
     "step_distances",

@@ -21,8 +21,12 @@ def test_committed_configurations_are_valid_and_resolve_exactly(path):
 
 
 def test_the_committed_configurations_are_found():
-    assert {"gcn", "gatedgcn", "gine", "gcn-plus"} <= {path.stem for path in (TABLES / "peptides-func").glob("*.toml")}
-    assert {"gcn", "gatedgcn", "gcn-k-hop"} <= {path.stem for path in (TABLES / "ring-transfer").glob("*.toml")}
+    for table, stems in (
+        ("peptides-func", {"gcn", "gatedgcn", "gine", "gcn-plus", "graph-mamba", "gmn"}),
+        ("ring-transfer", {"gcn", "gatedgcn", "gcn-k-hop", "graph-mamba"}),
+        ("tree-neighbors-match", {"gcn", "graph-mamba"}),
+    ):
+        assert stems <= {path.stem for path in (TABLES / table).glob("*.toml")}
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,12 @@ def test_a_config_names_every_transform_and_its_mistakes_are_said(kind):
     assert words in str(error.value)
 
 
+def test_the_word_none_is_none_where_that_is_a_value():
+    options = {"k": 3, "normalization": "none", "attr_name": "none"}
+    built = transforms.build_transform(TransformConfig("laplacian_eigenvectors", options))
+    assert (built.normalization, built.attr_name) == (None, "none")
+
+
 def test_names_are_told_where_one_is_wrong():
     with pytest.raises(ConfigError, match='unknown transform "random_wlak"; did you mean "random_walk"'):
         TransformConfig("random_wlak")

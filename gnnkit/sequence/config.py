@@ -1,0 +1,74 @@
+"""The configuration of a graph sequence model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from gnnkit.nn.config import CHOICES, NetworkConfig, check_at_least_one, check_edges_of_conv
+
+Kind = Literal["graph_mamba", "gmn"]
+
+
+@dataclass(frozen=True)
+class SequenceModelConfig(NetworkConfig):
+    """The configuration of a model that reads graphs as sequences; :func:`build_sequence_model` makes it.
+
+    Attributes, besides those of :class:`gnnkit.nn.NetworkConfig`:
+        kind: ``"graph_mamba"``: :class:`GraphMamba`. ``"gmn"``: :class:`GMN`.
+        num_layers: Number of :class:`GraphMambaLayer` s.
+        conv: Message passing beside the block, as of :class:`gnnkit.nn.ModelConfig`; ``"none"``: none.
+        norm: ``"batch"``, ``"layer"``, ``"graph"`` or ``"none"``, as of :class:`gnnkit.nn.GPSLayer`.
+        feed_forward: End each layer with ``d -> 2d -> d`` with a residual.
+        block: ``"mamba"``, ``"mamba2"``, ``"s4d"``, ``"delta_product"``, ``"attention"``, or ``"hybrid"`` (two
+            ``mamba`` and one ``attention``, one after the other).
+        block_options: Its keyword arguments, such as ``{ state_dim = 16, conv_width = 4, expand = 1 }``; with
+            ``"hybrid"`` those of its ``mamba`` s.
+        bidirectional: Read in both directions, each with weights of its own. None: as the paper of the kind,
+            False for ``"graph_mamba"`` and True for ``"gmn"``.
+        merge: ``"sum"``, ``"concat"`` or ``"gate"``: how the two directions are joined.
+        ordering: ``"degree"``, ``"page_rank"``, ``"bfs"``, ``"dfs"``, ``"eigenvector"``, ``"random"`` or ``"hac"``.
+        ordering_options: Its keyword arguments, such as ``{ noise = false }``.
+        tokenizer: Of ``"gmn"``: ``"walks"``, ``"hops"``, ``"hac"``, or ``"nodes"`` in the order of ``ordering``.
+        tokenizer_options: Its keyword arguments.
+        token_encoder: Of ``"gmn"``: ``"subgraph"``, ``"node"`` or ``"walk_features"``.
+        token_encoder_options: Its keyword arguments besides the widths.
+        token_layers: Of ``"gmn"``: blocks over the tokens of each node, one after the other with residuals.
+        eval_orders: Random orders (and draws of tokens) that evaluation averages over: see the model. 1: no averaging.
+
+    Raises:
+        ConfigError: If a value is unknown or out of range, or values contradict each other.
+    """
+
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = CHOICES | {
+        "norm": ("none", "batch", "layer", "graph"),
+        "block": ("mamba", "mamba2", "s4d", "delta_product", "attention", "hybrid"),
+        "merge": ("sum", "concat", "gate"),
+        "ordering": ("degree", "page_rank", "bfs", "dfs", "eigenvector", "random", "hac"),
+        "tokenizer": ("walks", "hops", "hac", "nodes"),
+        "token_encoder": ("subgraph", "node", "walk_features"),
+    }
+
+    kind: Kind = "graph_mamba"
+    num_layers: int = 3
+    conv: str = "gatedgcn"
+    norm: str = "batch"
+    feed_forward: bool = True
+    block: str = "mamba"
+    block_options: dict[str, Any] = field(default_factory=dict)
+    bidirectional: bool | None = None
+    merge: str = "sum"
+    ordering: str = "degree"
+    ordering_options: dict[str, Any] = field(default_factory=dict)
+    tokenizer: str = "walks"
+    tokenizer_options: dict[str, Any] = field(default_factory=dict)
+    token_encoder: str = "subgraph"
+    token_encoder_options: dict[str, Any] = field(default_factory=dict)
+    token_layers: int = 1
+    eval_orders: int = 1
+
+    def __post_init__(self) -> None:
+        """Checks the values. See the class."""
+        super().__post_init__()
+        for name in ("num_layers", "token_layers", "eval_orders"):
+            check_at_least_one(name, getattr(self, name))
+        check_edges_of_conv(self.conv, self.edge_encoder)

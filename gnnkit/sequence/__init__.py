@@ -4,20 +4,17 @@ Every tokenizer, ordering, token encoder and block can be swapped for another; :
 each takes and gives.
 """
 
-from gnnkit.sequence.blocks import S4D, Attention, Bidirectional, Hybrid, Mamba
+from gnnkit.sequence.blocks import S4D, Attention, Bidirectional, Hybrid, Mamba, Mamba2
+from gnnkit.sequence.build import build_sequence_model
+from gnnkit.sequence.config import SequenceModelConfig
+from gnnkit.sequence.gmn import GMN
+from gnnkit.sequence.graph_mamba import GraphMamba, GraphMambaLayer
 from gnnkit.sequence.graph_mixer import GraphMLPMixer, GraphViT
 from gnnkit.sequence.gsm import GSM, GSMPlusPlus, HierarchicalEncoding
 from gnnkit.sequence.hac import hierarchical_affinity_clustering
 from gnnkit.sequence.hierarchical_encoding import hierarchical_positions, step_distances
 from gnnkit.sequence.hierarchy import Hierarchy
 from gnnkit.sequence.mixture_of_tokenizers import MixtureOfTokenizers
-from gnnkit.sequence.build import build_sequence_model
-from gnnkit.sequence.config import SequenceModelConfig
-from gnnkit.sequence.gmn import GMN
-from gnnkit.sequence.graph_mamba import GraphMamba, GraphMambaLayer
-from gnnkit.sequence.hac import hierarchical_affinity_clustering
-from gnnkit.sequence.hierarchical_encoding import hierarchical_positions, step_distances
-from gnnkit.sequence.hierarchy import Hierarchy
 from gnnkit.sequence.ordered_block import OrderedBlock
 from gnnkit.sequence.orderings import BFS, DFS, Degree, Eigenvector, HACOrder, PageRank, Random
 from gnnkit.sequence.patch_blocks import MixerBlock, PatchTransformerLayer
@@ -37,13 +34,13 @@ __all__ = [
     "DFS",
     "Degree",
     "Eigenvector",
+    "GMN",
     "GSM",
     "GSMPlusPlus",
     "GraphMLPMixer",
-    "GraphViT",
-    "GMN",
     "GraphMamba",
     "GraphMambaLayer",
+    "GraphViT",
     "HACOrder",
     "HACTokens",
     "HierarchicalEncoding",
@@ -51,6 +48,7 @@ __all__ = [
     "HopTokens",
     "Hybrid",
     "Mamba",
+    "Mamba2",
     "MixerBlock",
     "MixtureOfTokenizers",
     "NodeTokenEncoder",
@@ -73,7 +71,3 @@ __all__ = [
     "hierarchical_positions",
     "step_distances",
 ]
-from gnnkit.sequence.blocks import Mamba2
-from gnnkit.sequence.tokens import Tokens
-
-__all__ = ["Mamba2", "Tokens"]

@@ -4,6 +4,7 @@ from gnnkit.sequence.blocks.attention import Attention
 from gnnkit.sequence.blocks.bidirectional import Bidirectional
 from gnnkit.sequence.blocks.hybrid import Hybrid
 from gnnkit.sequence.blocks.mamba import Mamba
+from gnnkit.sequence.blocks.mamba2 import Mamba2
 from gnnkit.sequence.blocks.s4d import S4D
 
 __all__ = [
@@ -11,10 +12,6 @@ __all__ = [
     "Bidirectional",
     "Hybrid",
     "Mamba",
+    "Mamba2",
     "S4D",
 ]
-"""Blocks that read packed sequences of tokens; see :class:`gnnkit.sequence.parts.Block`."""
-
-from gnnkit.sequence.blocks.mamba2 import Mamba2
-
-__all__ = ["Mamba2"]

@@ -6,4 +6,10 @@ from gnnkit.sequence.tokenizers.nodes import NodeTokens
 from gnnkit.sequence.tokenizers.patches import PatchTokens
 from gnnkit.sequence.tokenizers.walk import WalkTokens
 
-__all__ = ["HACTokens", "HopTokens", "NodeTokens", "PatchTokens", "WalkTokens"]
+__all__ = [
+    "HACTokens",
+    "HopTokens",
+    "NodeTokens",
+    "PatchTokens",
+    "WalkTokens",
+]

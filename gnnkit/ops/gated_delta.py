@@ -34,8 +34,8 @@ def gated_delta(
         S_{t,j} = (I - \beta_{tj} k_{tj} k_{tj}^\top)\, S_{t,j-1} + \beta_{tj} k_{tj} v_{tj}^\top, \qquad
         o_t = c\, S_{t,n}^\top q_t
 
-    for each head on its own, with :math:`S \in \mathbb{R}^{K \times V}` and ``n`` steps per token. For keys of length 1,
-    a step is a generalised Householder matrix: it forgets along the key for :math:`\beta = 1`, reflects for
+    for each head on its own, with :math:`S \in \mathbb{R}^{K \times V}` and ``n`` steps per token. For keys of length
+    1, a step is a generalised Householder matrix: it forgets along the key for :math:`\beta = 1`, reflects for
     :math:`\beta = 2`, and eigenvalues below zero, :math:`\beta > 1`, are what it takes to follow permutations
     (Grazzi et al., "Unlocking state-tracking in linear RNNs through negative eigenvalues", 2025). One step without
     ``g`` is DeltaNet (Schlag et al., "Linear transformers are secretly fast weight programmers", 2021,
@@ -76,8 +76,9 @@ def gated_delta(
     as the longest sequence has. Memory beside inputs and results: nothing forward; backward, for each thread, the
     states before every 32nd token of one head of one sequence, and those of 32 tokens.
     """
-    given = {"q": q, "k": k, "v": v, "beta": beta, "g": g, "initial_state": initial_state}
-    given = {name: value for name, value in given.items() if value is not None}
+    optional = {"g": g, "initial_state": initial_state}
+    given = {"q": q, "k": k, "v": v, "beta": beta}
+    given |= {name: value for name, value in optional.items() if value is not None}
     check_flag("reverse", reverse)
     check_flag("return_final_state", return_final_state)
     for name, value in given.items():
@@ -109,9 +110,10 @@ def _checked_shapes(given: dict[str, Tensor], offsets: Tensor) -> int:
     """The number of tokens; raises ShapeError where shapes do not fit together."""
     q, k, v = given["q"], given["k"], given["v"]
     if q.dim() != 3 or k.dim() != 4 or v.dim() != 4 or k.size(1) == 0:
+        shapes = ", ".join(f"{name} {describe(given[name])}" for name in ("q", "k", "v", "beta"))
         raise ShapeError(
-            "q must have shape [T, H, K], k [T, n, H, K], v [T, n, H, V] and beta [T, n, H] with n at least 1, or all of "
-            f"k, v and beta one dimension less, got {', '.join(f'{name} {describe(given[name])}' for name in _WRITTEN)}"
+            "q must have shape [T, H, K], k [T, n, H, K], v [T, n, H, V] and beta [T, n, H] with n at least 1, or all "
+            f"of k, v and beta one dimension less, got {shapes}"
         )
     (tokens, heads, keys), steps, values = q.shape, k.size(1), v.size(3)
     expected = {
@@ -130,9 +132,6 @@ def _checked_shapes(given: dict[str, Tensor], offsets: Tensor) -> int:
                 f"v {list(v.shape)}, got {describe(value)}"
             )
     return tokens
-
-
-_WRITTEN = ("q", "k", "v", "beta")
 
 
 class _Reading(NamedTuple):
@@ -256,9 +255,7 @@ def backward_reference(
     return tuple(value.to(q.dtype).contiguous() for value in found)
 
 
-def _back(
-    inputs: _Inputs, grads: _Inputs, grad: Tensor, tokens: Tensor, states: list[Tensor], flow: Tensor
-) -> Tensor:
+def _back(inputs: _Inputs, grads: _Inputs, grad: Tensor, tokens: Tensor, states: list[Tensor], flow: Tensor) -> Tensor:
     """From the gradient to the states after tokens to that before them; writes those of their inputs.
 
     That of ``decay`` becomes the gradient to its logarithm.
@@ -285,9 +282,7 @@ def _fake(q, k, v, beta, g, initial_state, offsets, scale, reverse, keep_final) 
     return q.new_empty((tokens, heads, values)), q.new_empty((sequences, heads, keys, values))
 
 
-def _backward_fake(
-    grad, grad_final, q, k, v, beta, g, initial_state, offsets, scale, reverse
-) -> tuple[Tensor, ...]:
+def _backward_fake(grad, grad_final, q, k, v, beta, g, initial_state, offsets, scale, reverse) -> tuple[Tensor, ...]:
     (tokens, heads, keys), values = q.shape, v.size(3)
     return (
         *(value.new_empty(value.shape) for value in (q, k, v, beta)),

@@ -24,6 +24,7 @@ NOT_DIFFERENTIABLE = {
     "gated_aggregate_backward_src",
     "selective_scan_backward",
     "causal_conv1d_backward",
+    "gated_delta_backward",
 }
 
 

@@ -104,10 +104,7 @@ class Trainer:
         self.loss_name: LossName = loss_for_task(config.train.loss, dataset.task)
         self.metric = get_metric(dataset.metric)
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=config.optim.lr,
-            betas=config.optim.betas,
-            weight_decay=config.optim.weight_decay,
+            parameter_groups(self.model, config.optim.weight_decay), lr=config.optim.lr, betas=config.optim.betas
         )
         observes_metric = config.schedule.monitor == "metric"
         self.schedule = Schedule(
@@ -247,6 +244,26 @@ class Trainer:
         state.epoch += 1
         state.step, state.loss_sum, state.loss_count, state.seconds = 0, 0.0, 0, 0.0
         self.observer.on_epoch(self, values, improved=improved)
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """The parameters for an optimizer: those that decay, then those with ``no_weight_decay = True`` on them.
+
+    Args:
+        model: The model.
+        weight_decay: Of the first group; that of the second is zero.
+
+    Returns:
+        Groups that have any parameter. One where none is marked: its state is as that of an optimizer that knows of no
+        groups.
+    """
+    groups: list[dict[str, Any]] = [
+        {"params": [], "weight_decay": weight_decay},
+        {"params": [], "weight_decay": 0.0},
+    ]
+    for parameter in model.parameters():
+        groups[bool(getattr(parameter, "no_weight_decay", False))]["params"].append(parameter)
+    return [group for group in groups if group["params"]]
 
 
 def parameter_count(model: nn.Module) -> dict[str, int]:

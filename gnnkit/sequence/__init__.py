@@ -4,6 +4,14 @@ Every tokenizer, ordering, token encoder and block can be swapped for another; :
 each takes and gives.
 """
 
+from gnnkit.sequence.blocks import S4D, Attention, Bidirectional, Hybrid, Mamba
 from gnnkit.sequence.tokens import Tokens
 
-__all__ = ["Tokens"]
+__all__ = [
+    "Attention",
+    "Bidirectional",
+    "Hybrid",
+    "Mamba",
+    "S4D",
+    "Tokens",
+]

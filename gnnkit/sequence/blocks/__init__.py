@@ -1,0 +1,15 @@
+"""Layers on packed sequences, without padding: see :class:`gnnkit.sequence.parts.Block`."""
+
+from gnnkit.sequence.blocks.attention import Attention
+from gnnkit.sequence.blocks.bidirectional import Bidirectional
+from gnnkit.sequence.blocks.hybrid import Hybrid
+from gnnkit.sequence.blocks.mamba import Mamba
+from gnnkit.sequence.blocks.s4d import S4D
+
+__all__ = [
+    "Attention",
+    "Bidirectional",
+    "Hybrid",
+    "Mamba",
+    "S4D",
+]

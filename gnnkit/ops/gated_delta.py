@@ -238,7 +238,9 @@ def backward_reference(
         for tokens in chunk:
             state = _moved_on(state, _steps(inputs, state, tokens)[-1])
     flow = torch.zeros_like(state) if grad_final is None else grad_final[reading.order]
-    grads = _Inputs(*(torch.zeros_like(value) for value in inputs[:5]), scale)
+    grads = inputs._replace(
+        **{name: torch.zeros_like(getattr(inputs, name)) for name in ("q", "k", "v", "beta", "decay")}
+    )
     for chunk, state in zip(reversed(chunks), reversed(kept), strict=True):
         replayed = []
         for tokens in chunk:

@@ -4,12 +4,13 @@ Every tokenizer, ordering, token encoder and block can be swapped for another; :
 each takes and gives.
 """
 
-from gnnkit.sequence.blocks import S4D, Attention, Bidirectional, Hybrid, Mamba
+from gnnkit.sequence.blocks import S4D, Attention, Bidirectional, DeltaProduct, Hybrid, Mamba
 from gnnkit.sequence.tokens import Tokens
 
 __all__ = [
     "Attention",
     "Bidirectional",
+    "DeltaProduct",
     "Hybrid",
     "Mamba",
     "S4D",

@@ -23,11 +23,14 @@ struct Head {
   T decay(int64_t token) const { return args.g != nullptr ? exponential(args.g[row(token)]) : T(1); }
   int64_t matrix(int64_t sequence) const { return row(sequence) * args.keys * args.values; }
 
+  // Tensors without values have no memory to copy from or to.
   void load_row(const T* from, T* to) const {
-    std::memcpy(to, from, sizeof(T) * static_cast<size_t>(args.values));
+    if (args.values > 0) std::memcpy(to, from, sizeof(T) * static_cast<size_t>(args.values));
     for (int64_t i = args.values; i < stride; ++i) to[i] = T(0);
   }
-  void store_row(const T* from, T* to) const { std::memcpy(to, from, sizeof(T) * static_cast<size_t>(args.values)); }
+  void store_row(const T* from, T* to) const {
+    if (args.values > 0) std::memcpy(to, from, sizeof(T) * static_cast<size_t>(args.values));
+  }
   void load_state(const T* states, int64_t sequence, T* state) const {
     if (states == nullptr) {
       for (int64_t i = 0; i < size(); ++i) state[i] = T(0);

@@ -71,10 +71,11 @@ def gated_delta(
         ConfigError: If an option is no bool, or ``scale`` no number.
 
     Determinism: bitwise, for any number of threads; a sequence gives the same bits alone and among others (without the
-    library, bits may depend on how many there are).
-    Complexity: ``O(T n H K V)`` time. Heads of sequences are what runs side by side; without the library, as many steps
-    as the longest sequence has. Memory beside inputs and results: nothing forward; backward, for each thread, the
-    states before every 32nd token of one head of one sequence, and those of 32 tokens.
+    kernel, bits may depend on how many there are).
+    Complexity: ``O(T n H K V)`` time. Heads of sequences are what runs side by side; without the kernel, which only
+    the CPU has so far, position by position: as many steps as the longest sequence has tokens. Memory beside inputs
+    and results: nothing forward; backward, for each thread, the states before every 32nd token of one head of one
+    sequence, and those of 32 tokens.
     """
     optional = {"g": g, "initial_state": initial_state}
     given = {"q": q, "k": k, "v": v, "beta": beta}

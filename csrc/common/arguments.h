@@ -201,6 +201,35 @@ struct ConvArgs {
   bool reverse;
 };
 
+// The gated delta rule over packed sequences: a matrix [keys, values] per head and sequence.
+template <typename T>
+struct DeltaArgs {
+  const int64_t* offsets;  // [sequences + 1]
+  const T* q;              // [tokens, heads, keys]
+  const T* k;              // [tokens, steps, heads, keys]
+  const T* v;              // [tokens, steps, heads, values]
+  const T* beta;           // [tokens, steps, heads]
+  const T* g;              // [tokens, heads]; null: zero
+  const T* initial;        // [sequences, heads, keys, values]; null: zero
+  T* out;                  // [tokens, heads, values]
+  T* final_state;          // [sequences, heads, keys, values]; null: not wanted
+  const T* grad;           // [tokens, heads, values]
+  const T* grad_final;     // [sequences, heads, keys, values]; null: zero
+  T* grad_q;
+  T* grad_k;
+  T* grad_v;
+  T* grad_beta;
+  T* grad_g;        // null: no decay
+  T* grad_initial;  // null: not wanted
+  int64_t tokens;
+  int64_t steps;
+  int64_t heads;
+  int64_t keys;
+  int64_t values;
+  T scale;
+  bool reverse;
+};
+
 // Tokens whose gradients to the weights are added up before those of others join them.
 constexpr int64_t kConvTokens = 1024;
 

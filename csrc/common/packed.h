@@ -5,12 +5,16 @@
 
 namespace gnnkit {
 
-inline void check_packed(const Tensor& tokens, const Tensor& offsets) {
-  STD_TORCH_CHECK(tokens.dim() == 2, "tokens must be [T, D]");
+inline void check_offsets(const Tensor& tokens, const Tensor& offsets) {
   STD_TORCH_CHECK(tokens.scalar_type() == ScalarType::Float || tokens.scalar_type() == ScalarType::Double,
                   "operators on packed sequences take float32 and float64");
   STD_TORCH_CHECK(offsets.dim() == 1 && offsets.size(0) >= 1 && offsets.scalar_type() == ScalarType::Long,
                   "offsets must be int64, [S + 1]");
+}
+
+inline void check_packed(const Tensor& tokens, const Tensor& offsets) {
+  STD_TORCH_CHECK(tokens.dim() == 2, "tokens must be [T, D]");
+  check_offsets(tokens, offsets);
 }
 
 inline void check_shape(const Tensor& tensor, const std::vector<int64_t>& shape, const Tensor& like, const char* what) {

@@ -32,17 +32,4 @@ inline T logistic(T x) {
   return T(1) / (T(1) + exponential(-x));
 }
 
-template <int N, typename T>
-inline T sum_of(Vector<T, N> value) {
-  if constexpr (N == 1) {
-    return value[0];
-  } else {
-    struct Halves {
-      Vector<T, N / 2> low, high;
-    };
-    const auto halves = bit_cast<Halves>(value);
-    return sum_of<N / 2, T>(halves.low + halves.high);
-  }
-}
-
 }  // namespace gnnkit::GNNKIT_ISA

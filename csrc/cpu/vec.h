@@ -71,6 +71,20 @@ inline void store(BFloat16* target, Vector<float, N> value) {
   std::memcpy(target, &narrow, sizeof(narrow));
 }
 
+// The sum of all lanes.
+template <int N, typename T>
+inline T sum_of(Vector<T, N> value) {
+  if constexpr (N == 1) {
+    return value[0];
+  } else {
+    struct Halves {
+      Vector<T, N / 2> low, high;
+    };
+    const auto halves = bit_cast<Halves>(value);
+    return sum_of<N / 2, T>(halves.low + halves.high);
+  }
+}
+
 inline float widen(float value) { return value; }
 inline double widen(double value) { return value; }
 inline float widen(BFloat16 value) { return bit_cast<float>(static_cast<uint32_t>(value.bits) << 16); }

@@ -26,6 +26,7 @@ from gnnkit.ops.causal_conv import causal_conv1d
 from gnnkit.ops.dropout import dropout_epilogue
 from gnnkit.ops.edges import aggregate, gather
 from gnnkit.ops.gate import gated_aggregate
+from gnnkit.ops.gated_delta import gated_delta
 from gnnkit.ops.induced_subgraphs import induced_subgraphs
 from gnnkit.ops.k_hop import k_hop
 from gnnkit.ops.masked_spgemm import masked_spgemm
@@ -49,6 +50,7 @@ __all__ = [
     "edge_softmax",
     "gat",
     "gated_aggregate",
+    "gated_delta",
     "gather",
     "gatv2",
     "induced_subgraphs",

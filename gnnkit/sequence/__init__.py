@@ -4,7 +4,7 @@ Every tokenizer, ordering, token encoder and block can be swapped for another; :
 each takes and gives.
 """
 
-from gnnkit.sequence.blocks import S4D, Attention, Bidirectional, Hybrid, Mamba, Mamba2
+from gnnkit.sequence.blocks import S4D, Attention, Bidirectional, DeltaProduct, Hybrid, Mamba, Mamba2
 from gnnkit.sequence.build import build_sequence_model
 from gnnkit.sequence.config import SequenceModelConfig
 from gnnkit.sequence.gmn import GMN
@@ -33,6 +33,7 @@ __all__ = [
     "Bidirectional",
     "DFS",
     "Degree",
+    "DeltaProduct",
     "Eigenvector",
     "GMN",
     "GSM",

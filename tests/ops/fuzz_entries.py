@@ -276,6 +276,25 @@ def _causal_conv1d(draw: Draw) -> Arguments:
     }
 
 
+@entry("gated_delta")
+def _gated_delta(draw: Draw) -> Arguments:
+    count, dtype, heads = draw(small), draw(float_dtypes), draw(st.sampled_from([0, 1, 3]))
+    keys, values, several = draw(widths), draw(widths), draw(st.sampled_from([(), (1,), (2,), (3,)]))
+    offsets = boundaries(draw, count)
+    return {
+        "q": rows(draw, count, heads, keys, dtype=dtype),
+        "k": rows(draw, count, *several, heads, keys, dtype=dtype),
+        "v": rows(draw, count, *several, heads, values, dtype=dtype),
+        "beta": rows(draw, count, *several, heads, dtype=dtype),
+        "g": optional(draw, lambda: rows(draw, count, heads, dtype=dtype)),
+        "offsets": offsets,
+        "scale": draw(st.sampled_from([None, 0.5, 0.0, -1.0])),
+        "reverse": draw(st.booleans()),
+        "initial_state": optional(draw, lambda: rows(draw, len(offsets) - 1, heads, keys, values, dtype=dtype)),
+        "return_final_state": draw(st.booleans()),
+    }
+
+
 def _factors(draw: Draw) -> Arguments:
     """Two graphs with a product, and weights for one, both or none of them."""
     num_dst, inner, num_src = draw(small), draw(small), draw(small)

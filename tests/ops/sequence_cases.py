@@ -118,6 +118,51 @@ def _ssd(groups: int, states: int, *, reverse: bool, narrow: bool = False) -> Op
     return OpCase(name, call, shapes, oracle, twice_differentiable=False)
 
 
+def _gated_delta(steps: int, keys: int, *, reverse: bool, plain: bool) -> OpCase:
+    heads = 2
+
+    def shapes(sample: Sample) -> dict[str, tuple[int, ...]]:
+        tokens, values = sample.graph.num_edges, sample.width
+        several = () if plain and steps == 1 else (steps,)
+        found = {"q": (tokens, heads, keys), "k": (tokens, *several, heads, keys)}
+        found |= {"v": (tokens, *several, heads, values), "beta": (tokens, *several, heads)}
+        if not plain:
+            found |= {"g": (tokens, heads), "initial": (sample.graph.num_dst, heads, keys, values)}
+        return found
+
+    # Steps that expand nothing, as a model takes them. Powers of two are exact in every dtype.
+    shorter = 0.5 ** int(np.ceil(np.log2(2 * keys**0.5)))
+
+    def call(sample: Sample, t: Tensors) -> Tensor:
+        g = None if plain else -t["g"].abs()
+        found = ops.gated_delta(
+            t["q"], shorter * t["k"], t["v"], t["beta"].abs(), g,
+            offsets=sample.ptr, scale=0.5, reverse=reverse, initial_state=t.get("initial"),
+        )  # fmt: skip
+        assert isinstance(found, Tensor)
+        return found
+
+    def oracle(sample: Sample, a: Arrays) -> np.ndarray:
+        tokens = sample.graph.num_edges
+        k, v = a["k"].reshape(tokens, steps, heads, keys), a["v"].reshape(tokens, steps, heads, sample.width)
+        k, beta = shorter * k, np.abs(a["beta"]).reshape(tokens, steps, heads)
+        decay = np.exp(-np.abs(a["g"])) if "g" in a else np.ones((tokens, heads))
+        out = np.zeros((tokens, heads, sample.width))
+        for sequence in range(sample.graph.num_dst):
+            own = np.flatnonzero(sample.segment == sequence)
+            state = a["initial"][sequence] if "initial" in a else np.zeros((heads, keys, sample.width))
+            for token in own[::-1] if reverse else own:
+                state = decay[token][:, None, None] * state
+                for key, value, b in zip(k[token], v[token], beta[token], strict=True):
+                    written = b[:, None, None] * key[:, :, None]
+                    state = (np.eye(keys) - written * key[:, None, :]) @ state + written * value[:, None, :]
+                out[token] = 0.5 * np.einsum("hkv,hk->hv", state, a["q"][token])
+        return out
+
+    name = f"gated_delta-{steps}-{keys}{'-reverse' if reverse else ''}{'-plain' if plain else ''}"
+    return OpCase(name, call, shapes, oracle, twice_differentiable=False)
+
+
 SEQUENCE_CASES = [
     _selective_scan(3, reverse=False, plain=False),
     _selective_scan(16, reverse=True, plain=False),
@@ -128,4 +173,7 @@ SEQUENCE_CASES = [
     _causal_conv1d(4, "silu", reverse=False, bias=True),
     _causal_conv1d(3, "none", reverse=True, bias=True),
     _causal_conv1d(1, "silu", reverse=True, bias=False),
+    _gated_delta(1, 4, reverse=False, plain=True),
+    _gated_delta(2, 3, reverse=True, plain=False),
+    _gated_delta(3, 17, reverse=False, plain=False),
 ]

@@ -25,6 +25,7 @@ NOT_DIFFERENTIABLE = {
     "selective_scan_backward",
     "causal_conv1d_backward",
     "ssd_backward",
+    "gated_delta_backward",
 }
 
 

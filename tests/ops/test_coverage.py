@@ -8,6 +8,7 @@ from gnnkit.ops._library import references
 from tests.ops.kernels import EMULATED
 
 # Operators that need no kernel of their own, by device, and why.
+AS_ITS_REFERENCE = "batched products of PyTorch, position by position, until it has a kernel of its own"
 ON_CPU_ONLY = "part of the preprocessing of graphs, which its front moves to the CPU"
 DENSE_PRODUCTS = "dense products for a library of the device: its reference is made of them"
 BY_TORCH = "its reference is made of operators of torch, and runs on the GPU"
@@ -23,6 +24,8 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "eliminate": ON_CPU_ONLY,
         "eliminated_resistance": ON_CPU_ONLY,
         "fosr": ON_CPU_ONLY,
+        "gated_delta": AS_ITS_REFERENCE,
+        "gated_delta_backward": AS_ITS_REFERENCE,
         "graph_random_features": ON_CPU_ONLY,
         "greedy_partition": ON_CPU_ONLY,
         "gtr": ON_CPU_ONLY,

@@ -42,12 +42,14 @@ def check_hypergraph(hypergraph: object) -> None:
         )
 
 
-def rows_of_width(name: str, value: Tensor, rows: int, what: str, *, layer: str, width: int) -> None:
-    """Raises DtypeError or ShapeError where ``value`` is not floating ``[rows, width]``."""
+def rows_of_width(name: str, value: Tensor, rows: int, what: str, *, layer: str, width: int | None) -> None:
+    """Raises DtypeError or ShapeError where ``value`` is not floating ``[rows, width]``; None: of any width."""
     check_float(name, value)
     check_rows(name, value, rows, what)
-    if value.dim() != 2 or value.size(1) != width:
-        raise ShapeError(f"{layer} needs {name} of shape [{rows}, {width}], got {tuple(value.shape)}")
+    if value.dim() != 2 or (width is not None and value.size(1) != width):
+        raise ShapeError(
+            f"{layer} needs {name} of shape [{rows}, {'F' if width is None else width}], got {tuple(value.shape)}"
+        )
 
 
 def hyperedge_weights(weight: Tensor | None, hypergraph: Hypergraph, dtype: torch.dtype) -> Tensor | None:

@@ -127,9 +127,7 @@ def hyper_gcn_graph(
     Complexity: :math:`O(F \sum_e b_e^2)` time, bounded memory besides the graph's.
     """
     incidence.check_hypergraph(hypergraph)
-    incidence.rows_of_width(
-        "signal", signal, hypergraph.num_nodes, "node", layer="hyper_gcn_graph", width=signal.size(-1)
-    )
+    incidence.rows_of_width("signal", signal, hypergraph.num_nodes, "node", layer="hyper_gcn_graph", width=None)
     dtype = wide_dtype(signal.dtype)
     weight = incidence.hyperedge_weights(hyperedge_weight, hypergraph, dtype)
     if weight is None:

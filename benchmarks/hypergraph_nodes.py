@@ -138,7 +138,9 @@ def row(method: Method, name: str, splits: list[int], *, epochs: int | None, see
 
 def main(arguments: list[str] | None = None) -> None:
     names = [method.name for method in METHODS]
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.hypergraph_nodes", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.hypergraph_nodes", description="Documents in hypergraphs."
+    )
     parser.add_argument("--methods", nargs="*", default=names, choices=names, metavar="NAME", help="default all")
     parser.add_argument("--data", nargs="*", default=DATA, choices=DATA, metavar="NAME", help="default both")
     parser.add_argument("--splits", type=int, nargs="*", default=list(range(NUM_SPLITS)), help="default 0 to 9")

@@ -73,7 +73,8 @@ def test_records_hold_every_run_and_what_it_was_made_with(monkeypatch: pytest.Mo
 
 
 @pytest.mark.data
-def test_the_hypergraphs_are_read_and_their_rows_divided():
+def test_the_hypergraphs_are_read_and_their_rows_divided(raw_data: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GNNKIT_DATA", str(raw_data))
     data = nodes.prepared("cocitation-citeseer", 9, normalise=True)
     assert isinstance(data.x, Tensor)
     total = data.x.sum(1)

@@ -102,8 +102,8 @@ def test_attention_without_dropout_stores_no_message(monkeypatch: pytest.MonkeyP
         conv.train()(x, hypergraph)
 
 
-def test_dropout_of_attention_keeps_the_mean(monkeypatch: pytest.MonkeyPatch):
-    """With weights that are dropped by a mask of ones, training gives what evaluation gives."""
+def test_training_drops_from_the_weights_of_evaluation(monkeypatch: pytest.MonkeyPatch):
+    """Where nothing is dropped, training gives what evaluation gives."""
     conv, hypergraph, x = AllSetTransformerConv(5, 4, heads=2, dropout=0.5), random_hypergraph(), torch.randn(12, 5)
     expected = conv.eval()(x, hypergraph)
     monkeypatch.setattr("gnnkit.hypergraph.conv.all_set.dropout", lambda value, *_: value)

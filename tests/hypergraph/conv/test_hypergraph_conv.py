@@ -127,7 +127,7 @@ def test_attention_over_hyperedges_is_the_dense_formula(shape: str, concat: bool
     torch.testing.assert_close(conv(x, hypergraph, None, attr), dense_attention(conv, x, attr, hypergraph, ones))
 
 
-def test_dropout_of_attention_is_unbiased_off_in_evaluation_and_seeded():
+def test_dropout_of_attention_is_off_in_evaluation_and_seeded():
     hypergraph = random_hypergraph()
     conv = HypergraphConv(4, 3, use_attention=True, dropout=0.5)
     x, attr = torch.randn(12, 4), torch.randn(7, 4)

@@ -82,8 +82,8 @@ def test_uni_gat(shape: str, concat: bool):
     torch.testing.assert_close(conv(x, hypergraph), expected + conv.bias)
 
 
-def test_dropout_of_attention_keeps_the_mean(monkeypatch: pytest.MonkeyPatch):
-    """With weights that are dropped by a mask of ones, training gives what evaluation gives."""
+def test_training_drops_from_the_weights_of_evaluation(monkeypatch: pytest.MonkeyPatch):
+    """Where nothing is dropped, training gives what evaluation gives."""
     conv, (hypergraph, _, x) = UniGATConv(5, 4, heads=2, dropout=0.5).double(), given("random")
     expected = conv.eval()(x, hypergraph)
     assert not torch.allclose(conv.train()(x, hypergraph), expected)

@@ -1,8 +1,23 @@
 """Hypergraphs: edges that join any number of nodes, transforms between them and graphs, and layers on them."""
 
+from gnnkit.hypergraph.conv import (
+    AllDeepSetsConv,
+    AllSetTransformerConv,
+    HGNNConv,
+    HyperGCNConv,
+    HypergraphConv,
+    UniGATConv,
+    UniGCNConv,
+    UniGCNIIConv,
+    UniGINConv,
+    UniSAGEConv,
+    hyper_gcn_graph,
+)
 from gnnkit.hypergraph.conversions import from_dict, from_incidence_matrix, to_dict, to_incidence_matrix
 from gnnkit.hypergraph.data import HyperData, batch_hyperedges
 from gnnkit.hypergraph.hypergraph import Hypergraph
+from gnnkit.hypergraph.model import HypergraphModel
+from gnnkit.hypergraph.self_loops import add_self_loops
 from gnnkit.hypergraph.transforms import (
     CliqueExpansion,
     DualHypergraph,
@@ -17,18 +32,31 @@ from gnnkit.hypergraph.transforms import (
 )
 
 __all__ = [
+    "AllDeepSetsConv",
+    "AllSetTransformerConv",
     "CliqueExpansion",
     "DualHypergraph",
+    "HGNNConv",
     "HyperData",
+    "HyperGCNConv",
     "Hypergraph",
+    "HypergraphConv",
+    "HypergraphModel",
     "LineExpansion",
     "PrimalGraph",
     "StarExpansion",
+    "UniGATConv",
+    "UniGCNConv",
+    "UniGCNIIConv",
+    "UniGINConv",
+    "UniSAGEConv",
+    "add_self_loops",
     "batch_hyperedges",
     "clique_expansion",
     "dual_hyperedge_index",
     "from_dict",
     "from_incidence_matrix",
+    "hyper_gcn_graph",
     "line_expansion",
     "primal_edge_index",
     "star_expansion",

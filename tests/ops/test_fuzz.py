@@ -63,6 +63,7 @@ FUZZED_ELSEWHERE = {
     "orthonormal_columns",
     "sdrf",
     "second_eigenpair",
+    "segment_topk",
     "sketch_sums",
     "squared_distances",
     "substitute",

@@ -65,7 +65,7 @@ def dual_hyperedge_index(edge_index: Tensor, num_nodes: int, *, add_loops: bool 
         check_index_range(f"edge_index[{row}]", edge_index[row], num_nodes, "num_nodes")
     num_edges = edge_index.size(1)
     edge = torch.arange(num_edges, dtype=edge_index.dtype, device=edge_index.device)
-    incidences = torch.stack([edge.repeat_interleave(2), edge_index.t().reshape(-1)])
+    incidences = torch.stack([edge.unsqueeze(1).expand(-1, 2), edge_index.t()]).flatten(1)
     return _with_loops(incidences, num_edges, num_nodes) if add_loops else incidences
 
 
@@ -264,7 +264,7 @@ def _with_loops(hyperedge_index: Tensor, num_nodes: int, num_hyperedges: int) ->
     node, hyperedge = hyperedge_index
     if node.dtype == torch.int32 and num_hyperedges + num_nodes > torch.iinfo(torch.int32).max:
         raise ShapeError(f"{num_hyperedges} hyperedges and {num_nodes} loops need int64 indices, got int32")
-    size = ops.sort_index(hyperedge, num_hyperedges)[0].diff()
+    size = node.new_zeros(num_hyperedges).index_add(0, hyperedge, torch.ones_like(hyperedge))
     shared = hyperedge_index[:, size.index_select(0, hyperedge) > 1]
     own = torch.arange(num_nodes, dtype=node.dtype, device=node.device)
     return torch.cat([shared, torch.stack([own, own + num_hyperedges])], dim=1)

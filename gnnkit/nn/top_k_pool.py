@@ -89,7 +89,7 @@ class TopKPooling(torch.nn.Module):
         if ptr is None:
             ptr = torch.tensor([0, x.size(0)], device=x.device)
         score = (x @ (self.weight / self.weight.norm(dim=-1, keepdim=True)).t()).squeeze(1).tanh()
-        kept_ptr, position = ops.segment_topk(score.detach(), ptr.long(), ratio=self.ratio)
+        kept_ptr, position = ops.segment_topk(score, ptr.long(), ratio=self.ratio)
         subgraph, edge = induced_subgraph(graph, position)
         return KeptNodes(
             x=x.index_select(0, position) * score.index_select(0, position).unsqueeze(1),

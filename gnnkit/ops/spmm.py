@@ -66,7 +66,7 @@ def spmm_by_position(graph: "Graph", x: Tensor, weight: Tensor, turned_weight: C
     """:func:`spmm` with constant weights that lie in the order in which they are read, forward and backward.
 
     Args:
-        graph: Topology without ``edge_id``.
+        graph: Topology. Its ``edge_id`` plays no part, nor does that of its transpose.
         x: Source rows, ``[num_src, *]``.
         weight: By position, ``[E]``, of the dtype of ``x`` and without gradient.
         turned_weight: Gives the weights by position of the transposed graph; called where a gradient will be wanted.
@@ -74,7 +74,8 @@ def spmm_by_position(graph: "Graph", x: Tensor, weight: Tensor, turned_weight: C
     check_same_device(x=x, graph=graph.col)
     wanted = torch.is_grad_enabled() and x.requires_grad
     turned, t_weight = (graph.transpose(), turned_weight()) if wanted else (None, None)
-    return torch.ops.gnnkit.spmm(*topology(graph), *topology(turned), weight, t_weight, x, False)
+    both = (*topology(graph)[:2], None, *topology(turned)[:2], None)
+    return torch.ops.gnnkit.spmm(*both, weight, t_weight, x, False)
 
 
 def sddmm(graph: "Graph", a_dst: Tensor, b_src: Tensor) -> Tensor:

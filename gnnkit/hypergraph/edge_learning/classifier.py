@@ -81,7 +81,7 @@ class EHGNNClassifier(torch.nn.Module):
             check_count(name, value, 1)
         self.in_channels = in_channels
         self.edge_channels = edge_channels
-        self.head = ReadoutHead(hidden_channels, num_outputs, dropout)
+        self.head = ReadoutHead(3 * hidden_channels, hidden_channels, num_outputs, dropout=dropout)
         widths = [in_channels, *[hidden_channels] * num_convs]
         self.convs = torch.nn.ModuleList(GCNConv(*pair) for pair in pairwise(widths))
         widths = [edge_channels, *[edge_hidden] * (num_convs - 1)]
@@ -124,34 +124,35 @@ class EHGNNClassifier(torch.nn.Module):
 
 
 class ReadoutHead(torch.nn.Module):
-    """Affine maps ``3 d -> d -> d / 2 -> num_outputs``, with rectifiers and dropout between them.
+    """Affine maps ``in_channels -> d -> d / 2 -> num_outputs``, with rectifiers and dropout between them.
 
     Args:
-        channels: :math:`d`, at least 2.
+        in_channels: Width of the readout.
+        hidden_channels: ``d``, at least 2.
         num_outputs: Width of the output.
-        dropout: Probability of dropping an entry.
+        dropout: Probability of dropping an entry, by torch's global generator.
 
     Raises:
         ConfigError: If a setting is out of range.
     """
 
-    def __init__(self, channels: int, num_outputs: int, dropout: float) -> None:
+    def __init__(self, in_channels: int, hidden_channels: int, num_outputs: int, *, dropout: float = 0.5) -> None:
         super().__init__()
-        check_count("hidden_channels", channels, 2)
+        check_count("hidden_channels", hidden_channels, 2)
         check_count("num_outputs", num_outputs, 1)
         check_dropout("dropout", dropout)
         self.layers = torch.nn.Sequential(
-            torch.nn.Linear(3 * channels, channels),
+            torch.nn.Linear(in_channels, hidden_channels),
             torch.nn.ReLU(),
             torch.nn.Dropout(dropout),
-            torch.nn.Linear(channels, channels // 2),
+            torch.nn.Linear(hidden_channels, hidden_channels // 2),
             torch.nn.ReLU(),
             torch.nn.Dropout(dropout),
-            torch.nn.Linear(channels // 2, num_outputs),
+            torch.nn.Linear(hidden_channels // 2, num_outputs),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[G, 3 channels]`` to ``[G, num_outputs]``."""
+        """``[G, in_channels]`` to ``[G, num_outputs]``."""
         return self.layers(x)
 
 

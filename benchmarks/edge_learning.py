@@ -163,7 +163,7 @@ def fold_splits(folds: Sequence[Tensor], fold: int) -> dict[str, Tensor]:
 
 def majority(labels: Tensor) -> float:
     """Accuracy of always telling the most frequent label."""
-    return float(labels.bincount().max() / labels.numel())
+    return int(labels.bincount().max()) / labels.numel()
 
 
 Targets = Callable[[Any], Tensor]
@@ -281,20 +281,17 @@ def bond_types(dataset: GraphDataset) -> tuple[GraphDataset, int]:
     attr = dataset.edge["edge_attr"]
     kind = attr.argmax(1) if attr.is_floating_point() else attr[:, 0].long()
     number = attr.size(1) if attr.is_floating_point() else int(kind.max()) + 1
-    return replace_edges(dataset, one_hot(kind, number).float()), number
-
-
-def replace_edges(dataset: GraphDataset, edge_attr: Tensor) -> GraphDataset:
-    return GraphDataset(
+    typed = GraphDataset(
         replace(dataset.info, edge_categories=None),
         node_ptr=dataset.node_ptr,
         edge_ptr=dataset.edge_ptr,
         edge_index=dataset.edge_index,
         node=dataset.node,
-        edge={"edge_attr": edge_attr},
+        edge={"edge_attr": one_hot(kind, number).float()},
         graph=dataset.graph,
         split=dataset.split,
     )
+    return typed, number
 
 
 def reconstruct_one(name: str, protocol: Protocol, work: Path) -> dict[str, Any]:
@@ -329,8 +326,8 @@ def reconstruct_one(name: str, protocol: Protocol, work: Path) -> dict[str, Any]
     row = kept(work, f"{name}-hypercluster", settings, run)
     print(
         f"{name:12s} {types} edge types, {seeds} clusters for {mean_edges:.1f} edges: test "
-        f"{row['test']['accuracy']:.4f} (the most frequent type: {row['majority_accuracy']:.4f}), epoch {row['epoch']} of {row['epochs_run']}, "
-        f"{row['seconds']} s",
+        f"{row['test']['accuracy']:.4f} (the most frequent type: {row['majority_accuracy']:.4f}), epoch "
+        f"{row['epoch']} of {row['epochs_run']}, {row['seconds']} s",
         flush=True,
     )
     return row

@@ -50,8 +50,8 @@ def segment_topk(
         ConfigError: If both or neither of ``ratio`` and ``k`` are given, or ``ratio`` is no number in [0, 1].
 
     Determinism: exact, and for any number of threads.
-    Complexity: ``O(E + S)`` time on average, no order among what is kept; per thread two numbers for each row of the
-    longest segment. On a GPU, two sorts, and it waits for the number of rows.
+    Complexity: ``O(E + S)`` time on average, since scores are selected and not sorted; per thread two numbers for each
+    row of the longest segment. On a GPU, three sorts, and it waits for the number of rows.
     """
     check_float("score", score)
     if score.dim() != 1:

@@ -208,10 +208,10 @@ def test_bad_input(arguments: dict[str, Any], error: type[GnnkitError], message:
 def test_kernel_refuses_what_lies_out_of_range():
     operator, score = torch.ops.gnnkit.segment_topk, torch.zeros(3)
     for ptr, count in (([0, 4], [1]), ([0, 2, 1, 3], [0, 0, 0]), ([1, 3], [1]), ([0, 3], [4]), ([0, 3], [-1])):
-        with pytest.raises(RuntimeError, match="boundaries must|at most all"):
+        with pytest.raises(RuntimeError, match=r"boundaries must|at most all"):
             operator(score, torch.tensor(ptr), torch.tensor(count))
     for ptr, count in (([0, 3], [1, 1]), ([], [])):
-        with pytest.raises(RuntimeError, match="boundaries, count"):
+        with pytest.raises(RuntimeError, match=r"boundaries, count"):
             operator(score, torch.tensor(ptr, dtype=torch.int64), torch.tensor(count, dtype=torch.int64))
 
 

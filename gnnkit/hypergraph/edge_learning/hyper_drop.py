@@ -46,8 +46,9 @@ class HyperDrop(torch.nn.Module):
     those below 0 not at all, as in the authors' code.
 
     The two directions of an undirected edge are two dual nodes with scores of their own, so that a graph may come out
-    directed. With ``symmetric`` both have the mean of the two scores, :math:`m_g` counts undirected edges, and both
-    directions are kept, or dropped, together; a self-loop is one edge.
+    directed; where both have the same features, rounding decides which of them is kept as the last one. With
+    ``symmetric`` both have the mean of the two scores, :math:`m_g` counts undirected edges, and both directions are
+    kept, or dropped, together; a self-loop is one edge.
 
     Args:
         in_channels: Width of the edge features.

@@ -88,7 +88,7 @@ class EdgeReconstruction(torch.nn.Module):
             ShapeError: If an attribute has the wrong shape.
         """
         edge_index = required(data, "edge_index")
-        edge = edge_features_of(data, self.in_channels, self.decoder[0].lin.weight.dtype)
+        edge = edge_features_of(data, self.in_channels, self.encoder.pool.seeds.dtype)
         dual = dual_of_edges(edge_index, data.num_nodes)
         ptr = edge_boundaries(edge_index, node_boundaries(data, data.num_nodes))
         edge = self.encoder(edge, dual, ptr).unpool()

@@ -47,8 +47,6 @@ def read_hypergcn(files: Mapping[str, Path], num_outputs: int) -> HyperData:
     path = files["hypergraph"]
     try:
         hypergraph, _, _ = from_dict(load_pickle(path), range(y.numel()))
-    except TypeError as error:  # a list among the nodes
-        raise DataError(f"{path} must hold a dictionary from hyperedges to their nodes: {error}") from error
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     data = HyperData(

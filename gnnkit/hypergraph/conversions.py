@@ -140,7 +140,11 @@ def from_dict(
         if isinstance(held, (str, bytes)) or not isinstance(held, Collection):
             raise DataError(f"hyperedge {name!r} must hold a set or list of nodes, got {held!r:.80}")
     members = list(hyperedges.values())
-    names = _ascending({node for held in members for node in held}) if nodes is None else list(nodes)
+    try:
+        named = {node for held in members for node in held}
+    except TypeError as error:
+        raise DataError(f"a node must be something that a dictionary can hold: {error}") from None
+    names = _ascending(named) if nodes is None else list(nodes)
     number = {name: place for place, name in enumerate(names)}
     if len(number) != len(names):
         twice = next(name for place, name in enumerate(names) if number[name] != place)

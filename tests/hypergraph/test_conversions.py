@@ -128,6 +128,7 @@ def test_dictionaries_of_both_kinds_by_hand():
         ({"a": [0, "x"]}, None, r"cannot be put in order .* nodes=\[\.\.\.\]"),
         ({"a": [0, 4]}, range(3), "hyperedge 'a' has node 4, which is not among"),
         ({"a": [0]}, [0, 1, 0], "0 is there twice"),
+        ({"a": [[0]]}, None, "that a dictionary can hold: unhashable"),
     ],
 )
 def test_wrong_dictionaries_are_refused(hyperedges: Any, nodes: Any, words: str):

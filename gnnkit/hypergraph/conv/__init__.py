@@ -1,4 +1,4 @@
-"""Layers: ``conv(x, hypergraph, hyperedge_weight=None, hyperedge_attr=None)``, the last two where a layer takes them."""
+"""Layers: ``conv(x, hypergraph, hyperedge_weight=None, hyperedge_attr=None)``, the last two where they apply."""
 
 from gnnkit.hypergraph.conv.all_set import AllDeepSetsConv, AllSetTransformerConv
 from gnnkit.hypergraph.conv.hgnn import HGNNConv

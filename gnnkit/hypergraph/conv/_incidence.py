@@ -11,6 +11,7 @@ from gnnkit.graph import Graph
 from gnnkit.hypergraph.hypergraph import Hypergraph, check_hyperedge_weight
 from gnnkit.nn._inputs import check_rows
 from gnnkit.ops._checks import check_float
+from gnnkit.ops.segment import wide_dtype
 from gnnkit.ops.spmm import spmm_by_position
 
 # To read and add one number of a row costs as much as this many multiplications within a matrix product.
@@ -102,8 +103,9 @@ def scaled_spmm(graph: Graph, x: Tensor, name: str, scales: Callable[[], Scales]
             by_row = graph
             if turned:
                 by_row, dst, src = graph.transpose(), src, dst
-            factors = [] if dst is None else [dst.index_select(0, by_row.dst_of_position())]
-            factors += [] if src is None else [src.index_select(0, by_row.col)]
+            dtype = wide_dtype(x.dtype)
+            factors = [] if dst is None else [dst.to(dtype).index_select(0, by_row.dst_of_position())]
+            factors += [] if src is None else [src.to(dtype).index_select(0, by_row.col)]
             product = factors[0] if len(factors) == 1 else factors[0] * factors[1]
             return product.to(x.dtype)
 

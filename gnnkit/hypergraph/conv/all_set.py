@@ -191,7 +191,7 @@ class SetAttention(torch.nn.Module):
 
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
         """From rows of the sources, ``[num_src, in]``, to rows of the destinations, ``[num_dst, out]``."""
-        value = self.lin_value(x).reshape(x.size(0), self.heads, -1)
+        value = self.lin_value(x).unflatten(1, self.seed.shape)
         # <seed, W x> = <W' seed, x>: the keys themselves are never needed.
         turned = (attention.per_head(self.lin_key.weight, self.heads) * self.seed.unsqueeze(-1)).sum(1)
         score = torch.nn.functional.linear(x, turned.to(x.dtype)).to(value.dtype)

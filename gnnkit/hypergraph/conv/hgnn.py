@@ -1,11 +1,16 @@
 """Hypergraph convolution with symmetric normalisation."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from gnnkit import ops
 from gnnkit.hypergraph.conv import _incidence as incidence
 from gnnkit.hypergraph.hypergraph import Hypergraph
+
+Ways = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
+"""From nodes to hyperedges, and back."""
 
 
 class HGNNConv(torch.nn.Module):
@@ -68,24 +73,22 @@ class HGNNConv(torch.nn.Module):
         return f"{self.in_channels}, {self.out_channels}, bias={self.bias is not None}"
 
 
-def _unweighted(hypergraph: Hypergraph):
+def _unweighted(hypergraph: Hypergraph) -> Ways:
     nodes, hyperedges = hypergraph.to_nodes, hypergraph.to_hyperedges
 
+    def root() -> Tensor:
+        return incidence.inverse_count(nodes, 0.5)
+
     def gather(x: Tensor) -> Tensor:
-        return incidence.scaled_spmm(hyperedges, x, "hgnn_gather", lambda: (None, incidence.inverse_count(nodes, 0.5)))
+        return incidence.scaled_spmm(hyperedges, x, "hgnn_gather", lambda: (None, root()))
 
     def scatter(sums: Tensor) -> Tensor:
-        return incidence.scaled_spmm(
-            nodes,
-            sums,
-            "hgnn_scatter",
-            lambda: (incidence.inverse_count(nodes, 0.5), incidence.inverse_count(hyperedges)),
-        )
+        return incidence.scaled_spmm(nodes, sums, "hgnn_scatter", lambda: (root(), incidence.inverse_count(hyperedges)))
 
     return gather, scatter
 
 
-def _weighted(hypergraph: Hypergraph, weight: Tensor):
+def _weighted(hypergraph: Hypergraph, weight: Tensor) -> Ways:
     nodes, hyperedges = hypergraph.to_nodes, hypergraph.to_hyperedges
     root = incidence.inverse_power(hypergraph.node_degree(weight), 0.5).unsqueeze(1)
 

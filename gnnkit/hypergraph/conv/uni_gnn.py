@@ -1,5 +1,7 @@
 """The layers of UniGNN: those of graphs, with hyperedges as neighbours."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn.functional import dropout, leaky_relu
@@ -28,7 +30,7 @@ class _UniConv(torch.nn.Module):
         if self.bias is not None:
             torch.nn.init.zeros_(self.bias)
 
-    def _narrowest(self, combine, x: Tensor) -> Tensor:
+    def _narrowest(self, combine: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """``lin(combine(x))`` for a linear ``combine`` that keeps the width, at the narrower end of the map."""
         return combine(self.lin(x)) if self.out_channels <= self.in_channels else self.lin(combine(x))
 

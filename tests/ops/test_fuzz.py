@@ -63,7 +63,6 @@ FUZZED_ELSEWHERE = {
     "orthonormal_columns",
     "sdrf",
     "second_eigenpair",
-    "segment_topk",
     "sketch_sums",
     "squared_distances",
     "substitute",

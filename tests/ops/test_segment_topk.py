@@ -13,7 +13,6 @@ from gnnkit import ops
 from gnnkit.errors import ConfigError, DtypeError, GnnkitError, IndexRangeError, ShapeError
 from gnnkit.ops._library import references
 from tests.ops.kernels import EMULATED, needs_kernels
-from tests.ops.nonsense import call_with_nonsense, nonsense
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 
@@ -213,10 +212,3 @@ def test_kernel_refuses_what_lies_out_of_range():
     for ptr, count in (([0, 3], [1, 1]), ([], [])):
         with pytest.raises(RuntimeError, match=r"boundaries, count"):
             operator(score, torch.tensor(ptr, dtype=torch.int64), torch.tensor(count, dtype=torch.int64))
-
-
-@needs_kernels
-@pytest.mark.skipif(EMULATED, reason="no kernel of a GPU for this")
-@nonsense
-def test_raw_calls_survive_nonsense(data: Any):
-    call_with_nonsense(data, "segment_topk", call(data.draw(st.integers(0, 99)), 30))

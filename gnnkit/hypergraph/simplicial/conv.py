@@ -32,7 +32,7 @@ class SimplicialConv(torch.nn.Module):
         lower_order: :math:`P`; has no terms for ``dim`` 0.
         upper_order: :math:`Q`; has no terms for ``dim`` 2.
         normalize: Use the normalised boundary matrices, whose Laplacians have eigenvalues in [0, 1], so that powers do
-            not grow. The papers divide by the largest eigenvalue, which ties all graphs of a batch together.
+            not grow. To divide by the largest eigenvalue would tie all graphs of a batch together.
         bias: Add ``bias``, ``[out_channels]``.
 
     Raises:

@@ -352,7 +352,7 @@ def main(arguments: list[str] | None = None) -> int:
     common.add_argument("--seed", type=int, default=42)
     common.add_argument("--json", type=Path, default=None, metavar="PATH", help="where to write; default: the results")
     common.add_argument("--work", type=Path, default=Path("runs/edge-learning"), metavar="FOLDER")
-    common.add_argument("--threads", type=int, default=2, help="of torch; default 2")
+    common.add_argument("--threads", type=int, default=1, help="of torch; default 1")
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.edge_learning", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

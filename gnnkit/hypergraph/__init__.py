@@ -15,9 +15,20 @@ from gnnkit.hypergraph.conv import (
 )
 from gnnkit.hypergraph.conversions import from_dict, from_incidence_matrix, to_dict, to_incidence_matrix
 from gnnkit.hypergraph.data import HyperData, batch_hyperedges
+from gnnkit.hypergraph.edge_learning import (
+    EdgeReconstruction,
+    EHGNNClassifier,
+    GMPool,
+    HyperCluster,
+    HyperDrop,
+    KeptEdges,
+    PooledEdges,
+    num_seeds_of,
+)
 from gnnkit.hypergraph.hypergraph import Hypergraph
 from gnnkit.hypergraph.model import HypergraphModel
 from gnnkit.hypergraph.self_loops import add_self_loops
+from gnnkit.hypergraph.simplicial import CliqueComplex, SimplicialConv, boundary_matrices, hodge_laplacian
 from gnnkit.hypergraph.transforms import (
     CliqueExpansion,
     DualHypergraph,
@@ -34,16 +45,25 @@ from gnnkit.hypergraph.transforms import (
 __all__ = [
     "AllDeepSetsConv",
     "AllSetTransformerConv",
+    "CliqueComplex",
     "CliqueExpansion",
     "DualHypergraph",
+    "EHGNNClassifier",
+    "EdgeReconstruction",
+    "GMPool",
     "HGNNConv",
+    "HyperCluster",
     "HyperData",
+    "HyperDrop",
     "HyperGCNConv",
     "Hypergraph",
     "HypergraphConv",
     "HypergraphModel",
+    "KeptEdges",
     "LineExpansion",
+    "PooledEdges",
     "PrimalGraph",
+    "SimplicialConv",
     "StarExpansion",
     "UniGATConv",
     "UniGCNConv",
@@ -52,12 +72,15 @@ __all__ = [
     "UniSAGEConv",
     "add_self_loops",
     "batch_hyperedges",
+    "boundary_matrices",
     "clique_expansion",
     "dual_hyperedge_index",
     "from_dict",
     "from_incidence_matrix",
+    "hodge_laplacian",
     "hyper_gcn_graph",
     "line_expansion",
+    "num_seeds_of",
     "primal_edge_index",
     "star_expansion",
     "to_dict",

@@ -38,6 +38,7 @@ from gnnkit.nn.prmpnn import PRMPNN
 from gnnkit.nn.sign_net import SignNet
 from gnnkit.nn.spe import SPE
 from gnnkit.nn.subset import log_partition, map_subset, sample_subset, subset_marginals
+from gnnkit.nn.top_k_pool import KeptNodes, TopKPooling
 
 __all__ = [
     "AtomEncoder",
@@ -64,6 +65,7 @@ __all__ = [
     "GraphModel",
     "GraphNetwork",
     "GraphNorm",
+    "KeptNodes",
     "LaserConv",
     "LayerNorm",
     "LinearEncoder",
@@ -79,6 +81,7 @@ __all__ = [
     "SAGEConv",
     "SPE",
     "SignNet",
+    "TopKPooling",
     "TransformerConv",
     "attended_pairs",
     "complete_graphs",

@@ -33,6 +33,7 @@ from gnnkit.ops.masked_spgemm import masked_spgemm
 from gnnkit.ops.scatter import scatter
 from gnnkit.ops.segment import segment_reduce
 from gnnkit.ops.segment_matmul import segment_matmul
+from gnnkit.ops.segment_topk import segment_topk
 from gnnkit.ops.selective_scan import selective_scan
 from gnnkit.ops.softmax import edge_softmax, segment_softmax
 from gnnkit.ops.sort import sort_index
@@ -61,6 +62,7 @@ __all__ = [
     "segment_matmul",
     "segment_reduce",
     "segment_softmax",
+    "segment_topk",
     "selective_scan",
     "sort_index",
     "spgemm",

@@ -128,6 +128,14 @@ def check_same_dtype(**tensors: Tensor | None) -> None:
         raise DtypeError(f"all tensors must have one dtype, got {found}; convert them with .to(dtype)")
 
 
+def check_ratio(name: str, value: object) -> float:
+    """``value`` as a float; raises ConfigError where it is no number in [0, 1]."""
+    ratio = check_number(name, value)
+    if not 0.0 <= ratio <= 1.0:
+        raise ConfigError(f"{name} must lie in [0, 1], got {ratio}")
+    return ratio
+
+
 def check_has_values(**tensors: Tensor) -> None:
     """Raises DeviceError where a tensor is on the meta device, for results whose size depends on values."""
     for name, tensor in tensors.items():

@@ -92,6 +92,13 @@ def _scatter(draw: Draw) -> Arguments:
     return {"src": src, "index": where, "dim_size": size, "reduce": draw(reductions)}
 
 
+@entry("segment_topk")
+def _segment_topk(draw: Draw) -> Arguments:
+    count = draw(st.sampled_from([0, 1, 3, 8, 40]))
+    wanted = {"k": draw(small), "ratio": None} if draw(st.booleans()) else {"k": None, "ratio": draw(st.floats(0, 1))}
+    return {"score": rows(draw, count, dtype=draw(float_dtypes)), "ptr": boundaries(draw, count)} | wanted
+
+
 @entry("sort_index")
 def _sort_index(draw: Draw) -> Arguments:
     size = draw(small)

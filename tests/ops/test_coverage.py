@@ -41,6 +41,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "orthonormal_columns": ON_CPU_ONLY,
         "sdrf": ON_CPU_ONLY,
         "second_eigenpair": ON_CPU_ONLY,
+        "segment_topk": "its reference is made of sorts of torch, which a GPU has kernels for",
         "sketch_sums": ON_CPU_ONLY,
         "squared_distances": ON_CPU_ONLY,
         "ssd": DENSE_PRODUCTS,

@@ -21,6 +21,7 @@ TESTS = [
     "tests/ops/test_bad_input.py",
     "tests/ops/test_fuzz.py",
     "tests/ops/test_dropout.py",
+    "tests/ops/test_segment_topk.py",
     "tests/encodings/test_walk_operators.py",
     "tests/encodings/test_chebyshev_operators.py",
     "tests/encodings/test_feature_operators.py",

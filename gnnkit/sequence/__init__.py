@@ -5,6 +5,7 @@ each takes and gives.
 """
 
 from gnnkit.sequence.blocks import S4D, Attention, Bidirectional, DeltaProduct, Hybrid, Mamba, Mamba2
+from gnnkit.sequence.body_model import BodyModel
 from gnnkit.sequence.build import build_sequence_model
 from gnnkit.sequence.config import SequenceModelConfig
 from gnnkit.sequence.gmn import GMN
@@ -31,6 +32,7 @@ __all__ = [
     "Attention",
     "BFS",
     "Bidirectional",
+    "BodyModel",
     "DFS",
     "Degree",
     "DeltaProduct",

@@ -10,6 +10,7 @@ from gnnkit._construct import construct
 from gnnkit.errors import ConfigError
 from gnnkit.nn._convolution import make_convolution
 from gnnkit.nn.graph_network import Dims
+from gnnkit.sequence.body_model import BodyModel
 from gnnkit.sequence.config import Kind, SequenceModelConfig
 from gnnkit.sequence.gmn import GMN
 from gnnkit.sequence.graph_mamba import GraphMamba, GraphMambaLayer
@@ -36,11 +37,11 @@ _TOKENIZERS = {
     "hops": "HopTokens",
     "hac": "HACTokens",
     "nodes": "NodeTokens",
+    "patches": "PatchTokens",
 }
 _TOKEN_ENCODERS = {
     "node": "NodeTokenEncoder",
     "subgraph": "SubgraphTokenEncoder",
-    "walk_features": "WalkFeatureEncoder",
 }
 
 
@@ -80,10 +81,31 @@ def _gmn(config: SequenceModelConfig, dims: Mapping[str, Any]) -> nn.Module:
     )
 
 
+def _gsm_plus_plus(config: SequenceModelConfig, dims: Mapping[str, Any]) -> nn.Module:
+    options = {"num_local_layers": config.num_layers, "dropout": config.dropout} | config.body_options
+    return BodyModel(config, _body("GSMPlusPlus", config, options), gives_graphs=False, **dims)
+
+
+def _patch_model(config: SequenceModelConfig, dims: Mapping[str, Any]) -> nn.Module:
+    options = {"num_layers": config.num_layers, "dropout": config.dropout} | config.body_options
+    tokens = {"num_patches": options["num_patches"]} if "num_patches" in options else {}
+    tokenizer = _part(_TOKENIZERS, "patches", options=tokens | config.tokenizer_options, key="tokenizer")
+    name = "GraphMLPMixer" if config.kind == "graph_mlp_mixer" else "GraphViT"
+    body = _body(name, config, {"num_outputs": None, "tokenizer": tokenizer} | options)
+    return BodyModel(config, body, gives_graphs=True, **dims)
+
+
+def _body(name: str, config: SequenceModelConfig, options: Mapping[str, Any]) -> nn.Module:
+    return construct(_class(name), config.hidden_dim, options=options, section="model.body_options")
+
+
 # A new kind of model: its name in config.Kind, and its builder here.
 _MODELS: dict[Kind, Callable[[SequenceModelConfig, Mapping[str, Any]], nn.Module]] = {
     "graph_mamba": _graph_mamba,
     "gmn": _gmn,
+    "gsm++": _gsm_plus_plus,
+    "graph_mlp_mixer": _patch_model,
+    "graph_vit": _patch_model,
 }
 
 

@@ -38,7 +38,10 @@ def checked_inputs(
 
 
 def drawn_seed(seed: int | None, is_random: bool, training: bool) -> int:
-    """The seed given; without one, in training, a new one from torch's global generator where it matters; else 0."""
+    """The seed given; without one, in training, a new one from torch's global generator where it matters; else 0.
+
+    As dropout takes its own: a checkpoint of the generator replays it.
+    """
     if seed is not None:
         return check_seed(seed)
     return int(torch.randint(_SEEDS, (1,))) if training and is_random else 0

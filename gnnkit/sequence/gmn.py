@@ -10,8 +10,9 @@ from gnnkit.errors import ConfigError, ShapeError
 from gnnkit.graph import Graph
 from gnnkit.nn import GraphNetwork, NetworkConfig
 from gnnkit.nn.graph_network import Dims, Head, boundaries, graph_of
+from gnnkit.sequence._models import drawn_seed
 from gnnkit.sequence.graph_mamba import GraphMambaLayer, apply_layers, check_eval_orders, check_layers, stacked
-from gnnkit.sequence.ordered_block import drawn_seed, place_in_order
+from gnnkit.sequence.ordered_block import place_in_order
 from gnnkit.sequence.parts import Block, TokenEncoder, Tokenizer
 from gnnkit.sequence.tokens import Tokens
 
@@ -107,7 +108,7 @@ class GMN(GraphNetwork):
         x, edge = self.encode_nodes(data), self.encode_edges(data)
         graph, ptr = graph_of(data), boundaries(x, data)
         if self.training:
-            return self._predict(data, x, edge, graph, ptr, drawn_seed() if self.tokenizer.is_random else 0)
+            return self._predict(data, x, edge, graph, ptr, drawn_seed(None, self.tokenizer.is_random, True))
         out = [self._predict(data, x, edge, graph, ptr, seed) for seed in range(self.eval_orders)]
         return out[0] if len(out) == 1 else torch.stack(out).mean(0)
 

@@ -13,7 +13,8 @@ from gnnkit.nn._inputs import node_features
 from gnnkit.nn.epilogue import Activation
 from gnnkit.nn.graph_network import Dims, Head, boundaries, graph_of
 from gnnkit.ops._checks import check_count
-from gnnkit.sequence.ordered_block import OrderedBlock, drawn_seed
+from gnnkit.sequence._models import drawn_seed
+from gnnkit.sequence.ordered_block import OrderedBlock
 from gnnkit.sequence.parts import Block, Ordering
 
 
@@ -142,8 +143,7 @@ class GraphMambaLayer(torch.nn.Module):
         x = x.detach()
         if not self.ordering.is_random:
             return [self.ordering(graph, ptr, x)]
-        if seed is None:
-            seed = drawn_seed() if self.training else 0
+        seed = drawn_seed(seed, True, self.training)
         count = 1 if self.training else self.eval_orders
         return [self.ordering(graph, ptr, x, seed=seed * count + draw) for draw in range(count)]
 

@@ -28,7 +28,7 @@ class MixtureOfTokenizers(torch.nn.Module):
 
     The paper says that a router picks the two best tokenizers of each node, and little more; what is ours: the router
     is affine and sees the features behind ``local``; outputs are mixed and not tokens, so that every branch reads whole
-    sequences; there is no loss that balances the branches, since the paper names none
+    sequences; there is no loss that balances the branches
     (:meth:`routing_weights` is there for those who want one). All branches are computed, whoever listens. With
     ``top_k=1`` the one weight is 1, and the router does not learn.
 

@@ -81,8 +81,3 @@ def place_in_order(order: Tensor, ptr: Tensor, num_nodes: int) -> Tensor:
             "check the ordering's __call__"
         )
     return place
-
-
-def drawn_seed() -> int:
-    """A seed from torch's global generator, as dropout takes its own: a checkpoint of the generator replays it."""
-    return int(torch.randint(0, 2**63 - 1, (1,)))

@@ -14,6 +14,7 @@ from gnnkit.nn.conv import GatedGCNConv, GCNConv, GINEConv
 from gnnkit.nn.epilogue import epilogue
 from gnnkit.nn.pool import REDUCTIONS
 from gnnkit.ops._checks import check_count, values_readable
+from gnnkit.sequence._models import copied_rows
 from gnnkit.sequence.tokens import Tokens
 
 TokenConv = Literal["gatedgcn", "gine", "gcn"]
@@ -154,7 +155,7 @@ class SubgraphTokenEncoder(torch.nn.Module):
             return None
         width = self.edge_linear.in_features
         given = edge_features(edge_attr, graph, layer="SubgraphTokenEncoder", width=width)
-        return ops.gather(_copies(edge, graph.num_edges), self.edge_linear(given), "src")
+        return copied_rows(self.edge_linear(given), edge)
 
     def extra_repr(self) -> str:
         """The settings."""
@@ -167,11 +168,6 @@ def _convolution(conv: TokenConv, dim: int, dropout: float) -> torch.nn.Module:
     if conv == "gcn":
         return GCNConv(dim, dim)
     return GINEConv(torch.nn.Sequential(torch.nn.Linear(dim, dim), torch.nn.ReLU(), torch.nn.Linear(dim, dim)))
-
-
-def _copies(index: Tensor, count: int) -> Graph:
-    """Rows ``index`` of ``count`` as the sources of one edge each, whose gradient is then a sum in a fixed order."""
-    return Graph(torch.arange(index.size(0) + 1, device=index.device), index, None, count)
 
 
 def _checked_features(tokens: Tokens, x: Tensor, graph: Graph, *, layer: str, width: int) -> Tensor:

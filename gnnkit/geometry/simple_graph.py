@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gnnkit import ops
 from gnnkit.errors import ConfigError, DataError, IndexRangeError, ShapeError
+from gnnkit.graph import Graph
 from gnnkit.ops._checks import check_index, check_index_range, check_size, describe
 
 
@@ -99,13 +101,37 @@ class SimpleGraph:
         return cls._with_neighbours(num_nodes, ordered, place, None if weight is None else weight[order])
 
     @classmethod
+    def from_graph(cls, graph: Graph) -> "SimpleGraph":
+        """The pairs of nodes that some edge joins, in whatever direction and however often, self-loops left out.
+
+        Raises:
+            ShapeError: If the graph is bipartite.
+            IndexRangeError: If it has ``2^31`` nodes or more.
+
+        Determinism: bitwise.
+        Complexity: ``O(E + N)`` time and memory.
+        """
+        num_nodes = graph.num_nodes
+        _check_num_nodes(num_nodes)
+        source, target = graph.edge_index.cpu().long()
+        column = (source != target).nonzero()[:, 0]
+        low, high = (end(source, target)[column] for end in (torch.minimum, torch.maximum))
+        order = ops.sort_index(high, num_nodes)[1]
+        order = order[ops.sort_index(low[order], num_nodes)[1]]
+        low, high, column = low[order], high[order], column[order]
+        first = torch.ones_like(low, dtype=torch.bool)
+        first[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
+        column_edge = torch.full_like(source, -1)
+        column_edge[column] = first.cumsum(0) - 1
+        return cls._with_neighbours(num_nodes, torch.stack([low[first], high[first]]), column_edge, None)
+
+    @classmethod
     def _with_neighbours(
         cls, num_nodes: int, ends: Tensor, column_edge: Tensor, weight: Tensor | None
     ) -> "SimpleGraph":
-        row, col = torch.cat([ends, ends.flip(0)], dim=1)
-        order = (row * num_nodes + col).argsort()
-        rowptr = torch.zeros(num_nodes + 1, dtype=torch.int64)
-        rowptr[1:] = torch.bincount(row, minlength=num_nodes).cumsum(0)
+        # Edges are in order of their lower end: of each node, the lower neighbours come first, then the higher ones.
+        row, col = torch.cat([ends.flip(0), ends], dim=1)
+        rowptr, order = ops.sort_index(row, num_nodes)
         edge = order % max(ends.size(1), 1)
         return cls(num_nodes, ends, rowptr, col[order], edge, column_edge, weight)
 
@@ -168,6 +194,10 @@ def check_range(edge_index: Tensor, num_nodes: int) -> None:
     """Raises IndexRangeError, naming the first offender, where an edge leaves the range of the nodes."""
     for row, name in enumerate(("edge_index[0]", "edge_index[1]")):
         check_index_range(name, edge_index[row], num_nodes, "num_nodes")
+    _check_num_nodes(num_nodes)
+
+
+def _check_num_nodes(num_nodes: int) -> None:
     if num_nodes >= 2**31:
         raise IndexRangeError(f"graphs of fewer than 2^31 nodes are served, got {num_nodes}")
 

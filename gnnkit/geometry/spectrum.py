@@ -100,10 +100,26 @@ def graph_gap(graph: SimpleGraph) -> float:
     """The second smallest eigenvalue of the normalised Laplacian; 0 where there is none or it is not connected."""
     if graph.num_nodes < 2 or bool((graph.components() > 0).any()):
         return 0.0
-    value, _ = torch.ops.gnnkit.second_eigenpair(graph.rowptr, graph.col, graph.position_weight)
+    return second_eigenpair(graph.rowptr, graph.col, graph.position_weight)[0]
+
+
+def second_eigenpair(rowptr: Tensor, col: Tensor, weight: Tensor) -> tuple[float, Tensor]:
+    r"""The second smallest eigenvalue of ``I - D^-1/2 A D^-1/2`` and an eigenvector of length 1, float64 ``[n]``.
+
+    Of a repeated eigenvalue, it is the projection onto the eigenspace of fixed numbers, one for each node.
+
+    Args:
+        rowptr: Boundaries of the nodes of one connected graph of at least two, ``[n + 1]``.
+        col: Neighbours, both directions of every edge, int64 ``[2 M]``.
+        weight: Positive, float64 ``[2 M]``.
+
+    Raises:
+        DataError: If no iteration converges.
+    """
+    value, vector = torch.ops.gnnkit.second_eigenpair(rowptr, col, weight)
     if math.isnan(float(value)):
         raise DataError(
-            f"the second eigenvalue of a graph of {graph.num_nodes} nodes was not found: it is too close to others; "
+            f"the second eigenvalue of a graph of {rowptr.numel() - 1} nodes was not found: it is too close to others; "
             "weights that differ less, or a smaller graph, can be served"
         )
-    return float(value)
+    return float(value), vector

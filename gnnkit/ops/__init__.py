@@ -10,6 +10,7 @@ from gnnkit.ops import (  # noqa: F401 (they only register operators)
     elimination,
     graph_random_features,
     greedy_edges,
+    greedy_partition,
     laplacian,
     ollivier,
     ollivier_weighted,
@@ -17,12 +18,15 @@ from gnnkit.ops import (  # noqa: F401 (they only register operators)
     random_walk,
     sdrf,
     supporting_edges,
+    traversal,
+    walk_tokens,
 )
 from gnnkit.ops.attention import attend, gat, gatv2
 from gnnkit.ops.causal_conv import causal_conv1d
 from gnnkit.ops.dropout import dropout_epilogue
 from gnnkit.ops.edges import aggregate, gather
 from gnnkit.ops.gate import gated_aggregate
+from gnnkit.ops.induced_subgraphs import induced_subgraphs
 from gnnkit.ops.k_hop import k_hop
 from gnnkit.ops.masked_spgemm import masked_spgemm
 from gnnkit.ops.scatter import scatter
@@ -46,6 +50,7 @@ __all__ = [
     "gated_aggregate",
     "gather",
     "gatv2",
+    "induced_subgraphs",
     "k_hop",
     "masked_spgemm",
     "scatter",

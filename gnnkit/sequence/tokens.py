@@ -75,6 +75,10 @@ class Tokens:
         """Token of each member, int64 ``[M]``."""
         return torch.repeat_interleave(self.token_ptr.diff(), output_size=self.members.size(0))
 
+    def incidence(self) -> Graph:
+        """The members as edges, from their nodes to their tokens: those of the graph are ``members``, in this order."""
+        return Graph(self.token_ptr.long(), self.members, None, self.num_nodes)
+
     def induced(self, graph: Graph) -> tuple[Graph, Tensor]:
         """The subgraphs that the tokens induce, side by side.
 

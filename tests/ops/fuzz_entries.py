@@ -283,6 +283,19 @@ def _k_hop(draw: Draw) -> Arguments:
     return {"graph": graph(draw, size, size, draw(index_dtypes)), "k": draw(st.integers(1, 4))}
 
 
+@entry("induced_subgraphs")
+def _induced_subgraphs(draw: Draw) -> Arguments:
+    size = draw(small)
+    sets = draw(st.lists(st.lists(st.integers(0, size - 1), unique=True), max_size=4)) if size else [[]]
+    members = torch.tensor([node for nodes in sets for node in nodes], dtype=draw(index_dtypes))
+    ptr = np.cumsum([0, *(len(nodes) for nodes in sets)])
+    return {
+        "graph": graph(draw, size, size, draw(index_dtypes)),
+        "members": members,
+        "token_ptr": torch.from_numpy(ptr).to(draw(index_dtypes)),
+    }
+
+
 @entry("Graph", Graph)
 def _graph(draw: Draw) -> Arguments:
     chosen = graph(draw)

@@ -73,6 +73,13 @@ def ptr(*values):
         (lambda: ops.k_hop(GRAPH, 0), ConfigError, "at least 1, got 0"),
         (lambda: ops.k_hop(BIPARTITE, 1), ShapeError, "no single number of nodes"),
         (lambda: ops.k_hop(INDEX, 1), DtypeError, "graph must be a gnnkit.Graph"),  # type: ignore[arg-type]
+        (lambda: ops.induced_subgraphs(GRAPH, ptr(0, 3), ptr(0, 2)), IndexRangeError, r"members\[1\] = 3"),
+        (lambda: ops.induced_subgraphs(GRAPH, ptr(0, 1), ptr(0, 3)), IndexRangeError, "ends at 3"),
+        (lambda: ops.induced_subgraphs(GRAPH, ptr(0, 1, 1), ptr(0, 1, 3)), IndexRangeError, "set 1 has node 1 again"),
+        (lambda: ops.induced_subgraphs(GRAPH, X[0], ptr(0, 2)), DtypeError, "members must be int32 or int64"),
+        (lambda: ops.induced_subgraphs(BIPARTITE, ptr(0), ptr(0, 1)), ShapeError, "no single number of nodes"),
+        (lambda: ops.induced_subgraphs(INDEX, ptr(0), ptr(0, 1)), DtypeError, "must be a gnnkit.Graph"),  # type: ignore[arg-type]
+        (lambda: ops.induced_subgraphs(GRAPH, ptr(0).to("meta"), ptr(0, 1)), DeviceError, "one device"),
         (lambda: ops.gather(GRAPH, X, "up"), ShapeError, "end must be one of src, dst"),  # type: ignore[arg-type]
         (lambda: ops.gather(GRAPH, X[:1], "dst"), ShapeError, "num_dst = 3"),
         (lambda: ops.aggregate(GRAPH, X[:1]), ShapeError, "num_edges = 3"),
@@ -120,6 +127,7 @@ TRACED = {
     "attend": lambda graph, x: ops.attend(graph, x[:, None], x[:, None], x[:, None]),
     "gated_aggregate": lambda graph, x: ops.gated_aggregate(graph, x, x, x)[0],
     "k_hop": lambda graph, x: ops.k_hop(graph, 2)[1],
+    "induced_subgraphs": lambda graph, x: ops.induced_subgraphs(graph, torch.arange(3), ptr(0, 3))[1],
 }
 
 

@@ -9,6 +9,7 @@ from tests.ops.kernels import EMULATED
 
 # Operators that need no kernel of their own, by device, and why.
 ON_CPU_ONLY = "part of the preprocessing of graphs, which its front moves to the CPU"
+BY_TORCH = "its reference is made of operators of torch, and runs on the GPU"
 EXCEPTIONS: dict[str, dict[str, str]] = {
     "CPU": {},
     "CUDA": {
@@ -22,7 +23,9 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "eliminated_resistance": ON_CPU_ONLY,
         "fosr": ON_CPU_ONLY,
         "graph_random_features": ON_CPU_ONLY,
+        "greedy_partition": ON_CPU_ONLY,
         "gtr": ON_CPU_ONLY,
+        "induced_subgraphs": BY_TORCH,
         "laplacian_solve": ON_CPU_ONLY,
         "least_product": ON_CPU_ONLY,
         "ollivier": ON_CPU_ONLY,
@@ -38,7 +41,9 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "squared_distances": ON_CPU_ONLY,
         "substitute": ON_CPU_ONLY,
         "supporting_edges": ON_CPU_ONLY,
+        "traversal_order": ON_CPU_ONLY,
         "walk_pairs": ON_CPU_ONLY,
+        "walk_tokens": ON_CPU_ONLY,
     },
 }
 

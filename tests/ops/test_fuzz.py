@@ -39,7 +39,7 @@ every_entry = pytest.mark.parametrize("name", ENTRIES)
 # What the maximum and the sum are where a logit is NaN is nobody's business: the result is NaN.
 INTERNAL_RESULTS = {"attention": 1}
 # Operators whose front is not in gnnkit.ops: test_cycle_operators, test_transport_operators, test_laplacian_operators,
-# test_feature_operators.
+# test_feature_operators, test_token_operators.
 FUZZED_ELSEWHERE = {
     "balanced_forman",
     "borf",
@@ -51,6 +51,7 @@ FUZZED_ELSEWHERE = {
     "eliminated_resistance",
     "fosr",
     "graph_random_features",
+    "greedy_partition",
     "gtr",
     "laplacian_solve",
     "least_product",
@@ -67,7 +68,9 @@ FUZZED_ELSEWHERE = {
     "squared_distances",
     "substitute",
     "supporting_edges",
+    "traversal_order",
     "walk_pairs",
+    "walk_tokens",
 }
 
 

@@ -12,9 +12,9 @@ from gnnkit._version import __version__
 from gnnkit.graph import Graph
 
 if TYPE_CHECKING:
-    from gnnkit import compat, data, encodings, experiment, geometry, nn, rewire, sequence, transforms
+    from gnnkit import compat, data, encodings, experiment, geometry, nn, rewire, sample, sequence, transforms
 
-_LAZY = ("compat", "data", "encodings", "experiment", "geometry", "nn", "rewire", "sequence", "transforms")
+_LAZY = ("compat", "data", "encodings", "experiment", "geometry", "nn", "rewire", "sample", "sequence", "transforms")
 
 __all__ = [
     "Graph",
@@ -29,6 +29,7 @@ __all__ = [
     "nn",
     "ops",
     "rewire",
+    "sample",
     "sequence",
     "transforms",
 ]

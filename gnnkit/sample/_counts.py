@@ -53,23 +53,22 @@ def counted(graph: Graph, draw: Draw, coverage: float, most_members: int) -> Cou
         graph: What subgraphs are drawn from.
         draw: Members of ``count`` subgraphs from number ``first`` on, and where those of each begin.
         coverage: When it is enough; positive.
-        most_members: More than a subgraph has; so many are drawn at a time that memory does not grow with coverage.
+        most_members: No subgraph has more. So few are drawn at a time that memory does not grow with coverage, and so
+            few that none is drawn in vain.
     """
     node = torch.zeros(graph.num_nodes, dtype=torch.int64)
     edge = torch.zeros(graph.num_edges, dtype=torch.int64)
     at_once = max(_AT_ONCE // most_members, 1)
     drawn, left = 0, coverage * graph.num_nodes
     while left >= 0:
-        members, ptr = draw(drawn, at_once)
-        # How many are counted must not depend on how many are drawn at a time.
-        used = min(int((ptr[1:] <= left).sum()) + 1, at_once)
-        ptr = ptr[: used + 1]
-        members = members[: int(ptr[-1])]
+        # All but the last of them cannot be enough, whatever their sizes.
+        count = min(int(left // most_members) + 1, at_once)
+        members, ptr = draw(drawn, count)
         _, found = ops.induced_subgraphs(graph, members, ptr)
         node.index_add_(0, members, torch.ones_like(members))
         edge.index_add_(0, found, torch.ones_like(found))
-        drawn += used
-        left -= int(ptr[-1])
+        drawn += count
+        left -= members.numel()
     return Counts(drawn, node, edge)
 
 
@@ -79,7 +78,7 @@ def fingerprint(graph: Graph, parts: tuple[Tensor | None, ...]) -> str:
     for tensor in (graph.rowptr, graph.col, graph.edge_id, *parts):
         digest.update(b"none" if tensor is None else f"{tuple(tensor.shape)}".encode())
         if tensor is not None:
-            digest.update(memoryview(tensor.long().contiguous().numpy()))
+            digest.update(tensor.long().contiguous().numpy().data)
     return digest.hexdigest()
 
 
@@ -130,5 +129,5 @@ def _content(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for key in sorted(tensors):
         digest.update(f"{key} {tensors[key].dtype} {tuple(tensors[key].shape)}".encode())
-        digest.update(memoryview(tensors[key].contiguous().numpy()))
+        digest.update(tensors[key].contiguous().numpy().data)
     return digest.hexdigest()

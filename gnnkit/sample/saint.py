@@ -13,8 +13,7 @@ they have more than ``coverage`` times as many nodes as the graph. With :math:`C
 with node ``v`` and edge ``e``, batches have
 
 - ``node_norm``, :math:`\lambda_v^{-1} / |T| = S / (C_v |T|)` for the nodes ``T`` with a loss (``train_mask``, or all),
-  0
-  for others: ``(batch.node_norm * loss).sum()`` is an estimate of the mean loss without bias;
+  0 for others: ``(batch.node_norm * loss).sum()`` is an estimate of the mean loss without bias;
 - ``edge_norm``, :math:`\alpha_{uv} = C_v / C_{uv}` with ``v`` the **target**, by which a message is multiplied (the
   paper writes the inverse and divides): given that ``v`` is in the subgraph,
   :math:`\sum_{u \to v} \alpha_{uv} x_u` over its edges is an estimate of the sum over all in-edges of ``v``;
@@ -26,7 +25,8 @@ Both hold for the true probabilities, which the counts tend to with growing ``co
 none of the :math:`S` subgraphs counts as if it had been in one: weights stay finite, at most :math:`S / |T|` and
 :math:`C_v`, and α is 1 where neither the target nor the edge was met. (The authors' program has 0.1 in place of what it
 did not meet, and α = 10^4 for an edge that was not met at a node that was.) A node that a sampler never draws, such as
-an isolated one for :class:`SaintEdge`, has no part in the loss."""
+an isolated one for :class:`SaintEdge`, has no part in the loss.
+"""
 
 from typing import Any
 

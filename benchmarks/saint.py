@@ -1,4 +1,4 @@
-"""Samplers of GraphSAINT on a graph of 100,000 nodes and 1.6 million power-law edges: 20 subgraphs, induced, as Data."""
+"""Samplers of GraphSAINT on 100,000 nodes and 1.6 million power-law edges: 20 subgraphs, induced, as Data."""
 
 import argparse
 import importlib.util

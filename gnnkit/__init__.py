@@ -26,6 +26,9 @@ _LAZY = (
     "sequence",
     "transforms",
 )
+    from gnnkit import compat, data, encodings, experiment, geometry, nn, rewire, sample, sequence, transforms
+
+_LAZY = ("compat", "data", "encodings", "experiment", "geometry", "nn", "rewire", "sample", "sequence", "transforms")
 
 __all__ = [
     "Graph",
@@ -41,6 +44,7 @@ __all__ = [
     "nn",
     "ops",
     "rewire",
+    "sample",
     "sequence",
     "transforms",
 ]

@@ -12,6 +12,7 @@ from gnnkit.ops import (  # noqa: F401 (they only register operators)
     greedy_edges,
     greedy_partition,
     laplacian,
+    node_sets,
     ollivier,
     ollivier_weighted,
     orthonormal_columns,

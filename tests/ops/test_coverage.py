@@ -26,6 +26,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "fosr": ON_CPU_ONLY,
         "gated_delta": AS_ITS_REFERENCE,
         "gated_delta_backward": AS_ITS_REFERENCE,
+        "frontier_sets": ON_CPU_ONLY,
         "graph_random_features": ON_CPU_ONLY,
         "greedy_partition": ON_CPU_ONLY,
         "gtr": ON_CPU_ONLY,
@@ -50,6 +51,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "supporting_edges": ON_CPU_ONLY,
         "traversal_order": ON_CPU_ONLY,
         "walk_pairs": ON_CPU_ONLY,
+        "walk_sets": ON_CPU_ONLY,
         "walk_tokens": ON_CPU_ONLY,
     },
 }

@@ -53,6 +53,7 @@ FUZZED_ELSEWHERE = {
     "eliminate",
     "eliminated_resistance",
     "fosr",
+    "frontier_sets",
     "graph_random_features",
     "greedy_partition",
     "gtr",
@@ -73,6 +74,7 @@ FUZZED_ELSEWHERE = {
     "supporting_edges",
     "traversal_order",
     "walk_pairs",
+    "walk_sets",
     "walk_tokens",
 }
 

@@ -12,7 +12,19 @@ from gnnkit._version import __version__
 from gnnkit.graph import Graph
 
 if TYPE_CHECKING:
-    from gnnkit import compat, data, encodings, experiment, geometry, hypergraph, nn, rewire, sequence, transforms
+    from gnnkit import (
+        compat,
+        data,
+        encodings,
+        experiment,
+        geometry,
+        hypergraph,
+        nn,
+        rewire,
+        sample,
+        sequence,
+        transforms,
+    )
 
 _LAZY = (
     "compat",
@@ -23,12 +35,10 @@ _LAZY = (
     "hypergraph",
     "nn",
     "rewire",
+    "sample",
     "sequence",
     "transforms",
 )
-    from gnnkit import compat, data, encodings, experiment, geometry, nn, rewire, sample, sequence, transforms
-
-_LAZY = ("compat", "data", "encodings", "experiment", "geometry", "nn", "rewire", "sample", "sequence", "transforms")
 
 __all__ = [
     "Graph",

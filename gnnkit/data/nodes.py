@@ -102,8 +102,8 @@ def load_nodes(
     Returns:
         ``x`` float32 ``[N, F]`` as the files have it, not normalised; ``edge_index`` ``[2, E]`` in order of source,
         then target; ``y``, classes int64 ``[N]``, or float32 ``[N, 1]`` where the card's task is binary;
-        ``train_mask``, ``val_mask`` and ``test_mask`` bool ``[N]``. Edges of cora, citeseer, pubmed, of Amazon, Coauthor and the
-        heterophilous graphs go both ways; those of texas, wisconsin and actor are directed as in their files.
+        ``train_mask``, ``val_mask`` and ``test_mask`` bool ``[N]``. Edges of cora, citeseer, pubmed, of Amazon, Coauthor
+        and the heterophilous graphs go both ways; those of texas, wisconsin and actor are directed as in their files.
 
     Raises:
         ConfigError: If there is no such dataset or split, or the dataset is of another kind.
@@ -170,7 +170,7 @@ def _checked(found: Card, options: Mapping[str, Any]) -> dict[str, Any]:
     for key in complete:
         if key not in ("split", "splits"):
             raise ConfigError(
-                f"{found.name} has no option {key!r}{nearest(key, complete)}; its options are split, splits"
+                f"{found.name} has no option {key!r}{nearest(key, ('split', 'splits'))}; its options are split, splits"
             )
     split, family = complete["split"], complete["splits"]
     if not isinstance(family, str) or family not in families:

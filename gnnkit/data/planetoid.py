@@ -27,9 +27,9 @@ _NUM_VALIDATION = 500
 def read_planetoid(files: Mapping[str, Path], num_classes: int, options: Mapping[str, Any]) -> Data:
     """Reads one citation network.
 
-    Nodes that neither the training matrices nor the list of test nodes name (15 of CiteSeer, without links) are kept:
-    their features are zero, their class is 0, as in the loaders in common use. Edges are made undirected; duplicates
-    and self-loops are left out.
+    Nodes that neither the training matrices nor the list of test nodes name (15 of CiteSeer, which do have links) are
+    kept: their features are zero, their class is 0, as in the loaders in common use. Edges are made undirected;
+    duplicates and self-loops are left out.
 
     Args:
         files: One path for each of :data:`ROLES`, and ``split`` for the splits of Geom-GCN.

@@ -1,7 +1,7 @@
 """``load_links``: from the name of a dataset to its one graph, whose missing links are to be predicted."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,17 @@ _TORCH_MAGIC, _TORCH_VERSION, _TORCH_CONTENT = 0x1950A86A20F9469CFC6C, 1001, 3
 @dataclass(frozen=True, eq=False)
 class LinkDataset(OneGraph):
     """One graph whose links are to be predicted and what is known of it, as an experiment needs it."""
+
+    kind = "links"
+
+    def with_node_numbers(self) -> "LinkDataset":
+        """The dataset with the number of each node as its feature ``x`` ``[N, 1]``, if it has none, to be embedded."""
+        if self.data.x is not None:
+            return self
+        assert self.data.num_nodes is not None
+        data = self.data.clone()
+        data.x = torch.arange(self.data.num_nodes).unsqueeze(1)
+        return replace(self, data=data, info=replace(self.info, node_categories=(self.data.num_nodes,)))
 
     def statistics(self) -> dict[str, Any]:
         """Counts of nodes, directed training edges, and pairs of each split."""

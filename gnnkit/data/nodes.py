@@ -44,6 +44,8 @@ SOURCES = tuple(_READERS)
 class NodeDataset(OneGraph):
     """One graph with labelled nodes and what is known of it, as an experiment needs it."""
 
+    kind = "nodes"
+
     @property
     def labels(self) -> Tensor:
         """Labels of all nodes."""
@@ -102,8 +104,9 @@ def load_nodes(
     Returns:
         ``x`` float32 ``[N, F]`` as the files have it, not normalised; ``edge_index`` ``[2, E]`` in order of source,
         then target; ``y``, classes int64 ``[N]``, or float32 ``[N, 1]`` where the card's task is binary;
-        ``train_mask``, ``val_mask`` and ``test_mask`` bool ``[N]``. Edges of cora, citeseer, pubmed, of Amazon, Coauthor
-        and the heterophilous graphs go both ways; those of texas, wisconsin and actor are directed as in their files.
+        ``train_mask``, ``val_mask`` and ``test_mask`` bool ``[N]``. Edges of cora, citeseer, pubmed, of Amazon,
+        Coauthor and the heterophilous graphs go both ways; those of texas, wisconsin and actor are directed as in their
+        files.
 
     Raises:
         ConfigError: If there is no such dataset or split, or the dataset is of another kind.

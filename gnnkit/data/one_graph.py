@@ -1,8 +1,8 @@
 """A dataset of one graph."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 from torch_geometric.data import Data
@@ -18,6 +18,9 @@ class OneGraph:
         info: What the card says, and which files were read.
         data: The graph.
     """
+
+    kind: ClassVar[str]
+    """What is predicted: ``nodes`` or ``links``."""
 
     info: DatasetInfo
     data: Data
@@ -67,6 +70,14 @@ class OneGraph:
         """Edge attributes, ``[E, *]``."""
         return {key: self.data[key] for key in self.data.edge_attrs() if key != "edge_index"}
 
-    def with_transform(self, transform: Callable[[Any], Any]) -> Self:
-        """The dataset with its graph transformed. Nothing is kept on disk."""
-        return replace(self, data=transform(self.data.clone()))
+    @property
+    def node_categories(self) -> tuple[int, ...] | None:
+        """Number of categories of each column of ``x`` where these are integers."""
+        return self.info.node_categories
+
+    def with_transforms(self, transforms: Sequence[Callable[[Any], Any]]) -> Self:
+        """The dataset with its graph transformed, one transform after the other. Nothing is kept on disk."""
+        data = self.data.clone()
+        for transform in transforms:
+            data = transform(data)
+        return replace(self, data=data)

@@ -161,7 +161,7 @@ class NCNC(NCN):
         for own, other in (pairs, pairs.flip(0)):
             rows, is_common = _neighbors_and_common(graph, own, other)
             alone = _keep(rows, is_common == 0)
-            missing = torch.stack([alone.col, other.index_select(0, alone.dst_of_position)])
+            missing = torch.stack([alone.col, other.index_select(0, alone.dst_of_position())])
             total = total + spmm(alone, h, self._probabilities(h, graph, missing))
         return self.mlp(torch.cat([_products(h, pairs), total], dim=1))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from gnnkit.data.links import LinkDataset
 from gnnkit.errors import DataError
 from gnnkit.experiment.config import ExperimentConfig, LinkConfig
-from gnnkit.experiment.loss import loss_for_task, masked_loss
+from gnnkit.experiment.loss import LossName, loss_for_task, masked_loss
 from gnnkit.experiment.tasks import Forward, Prediction, batch_size, epoch_order, seeded
 from gnnkit.graph import Graph
 
@@ -32,7 +32,7 @@ class LinkTask:
 
     def __init__(self, config: ExperimentConfig, dataset: LinkDataset, device: torch.device) -> None:
         """Prepares the task. Raises ConfigError where the loss does not fit or there is no batch size."""
-        self.loss_name = loss_for_task(config.train.loss, dataset.task)
+        self.loss_name: LossName = loss_for_task(config.train.loss, dataset.task)
         self.config = config.links or LinkConfig()
         self.dataset = dataset
         self.device = device

@@ -10,7 +10,7 @@ from torch_geometric.data import Data
 from gnnkit.data.nodes import NodeDataset
 from gnnkit.errors import ConfigError
 from gnnkit.experiment.config import ExperimentConfig, NodeConfig
-from gnnkit.experiment.loss import loss_for_task, masked_loss
+from gnnkit.experiment.loss import LossName, loss_for_task, masked_loss
 from gnnkit.experiment.tasks import Forward, Prediction
 from gnnkit.graph import Graph
 
@@ -33,7 +33,7 @@ class NodeTask:
                 raise ConfigError(
                     f"train.{name} cannot be set: a step is of the whole graph of {dataset.name}; leave it out"
                 )
-        self.loss_name = loss_for_task(config.train.loss, dataset.task)
+        self.loss_name: LossName = loss_for_task(config.train.loss, dataset.task)
         self.dataset = dataset
         inductive = (config.nodes or NodeConfig()).inductive
         self.whole = _ready(dataset.data, device)

@@ -101,7 +101,7 @@ class GraphTask:
 
     def __init__(self, config: ExperimentConfig, dataset: Dataset, device: torch.device) -> None:
         """Prepares the task. Raises ConfigError where loss or batch size do not fit."""
-        self.loss_name = loss_for_task(config.train.loss, dataset.task)
+        self.loss_name: LossName = loss_for_task(config.train.loss, dataset.task)
         self.dataset = dataset
         self.device = device
         self.seed = config.train.seed

@@ -14,6 +14,8 @@ from gnnkit.nn.graph_network import attribute, graph_of
 from gnnkit.ops import gather, masked_spgemm, sddmm, spmm
 from gnnkit.ops._checks import check_index, check_index_range
 
+_LISTED_AT_A_TIME = 1 << 23
+
 DECODERS = ("inner_product", "mlp", "ncn", "ncnc")
 
 
@@ -192,11 +194,22 @@ def common_neighbors(graph: Graph, pairs: Tensor) -> Graph:
         IndexRangeError: If a pair names a node that is not there.
 
     Determinism: bitwise, for any number of threads.
-    Complexity: ``O(sum over pairs of deg(i) + deg(j))`` time.
+    Complexity: ``O(sum over pairs of deg(i) + deg(j))`` time; memory of the result, and of some 10 million neighbours.
     """
     _check_pairs(pairs, graph.num_nodes)
-    rows, is_common = _neighbors_and_common(graph, pairs[0], pairs[1])
-    return _keep(rows, is_common > 0)
+    degree = graph.in_degree().index_select(0, pairs.flatten()).view_as(pairs)
+    swap = degree[0] > degree[1]
+    # Of the node with fewer neighbours, so that there are fewer to look at.
+    own, other = torch.where(swap, pairs.flip(0), pairs)
+    piece = degree.amin(dim=0).cumsum(0) // _LISTED_AT_A_TIME
+    sizes = piece.unique_consecutive(return_counts=True)[1].tolist()
+    parts = []
+    for first, second in zip(own.split(sizes), other.split(sizes), strict=True):
+        rows, is_common = _neighbors_and_common(graph, first, second)
+        parts.append(_keep(rows, is_common > 0))
+    counts = torch.cat([graph.rowptr.new_zeros(1), *(part.in_degree().to(graph.rowptr.dtype) for part in parts)])
+    col = torch.cat([graph.col.new_zeros(0), *(part.col for part in parts)])
+    return Graph(counts.cumsum(0, dtype=counts.dtype), col, None, graph.num_nodes)
 
 
 def make_link_decoder(kind: str, channels: int, *, num_layers: int = 2, dropout: float = 0.0) -> torch.nn.Module:

@@ -224,7 +224,7 @@ def test_what_an_experiment_reads(tiny):
         data.x = 2 * data.x
         return data
 
-    assert torch.equal(dataset.with_transform(doubled).node["x"], 2 * before)
+    assert torch.equal(dataset.with_transforms([doubled]).node["x"], 2 * before)
     assert torch.equal(dataset.node["x"], before)
 
 

@@ -17,6 +17,7 @@ from gnnkit.nn import (
     ModelConfig,
     ProductDecoder,
     common_neighbors,
+    link,
     make_link_decoder,
 )
 from gnnkit.nn.link import DECODERS
@@ -86,6 +87,17 @@ def test_common_neighbours_are_those_of_sets():
     assert common_neighbors(graph, pairs[:, :0]).num_edges == 0
     empty = Graph.from_edge_index(torch.zeros(2, 0, dtype=torch.long), num_nodes=14)
     assert common_neighbors(empty, pairs).num_edges == 0
+
+
+def test_common_neighbours_are_the_same_in_pieces(monkeypatch):
+    graph, _ = random_graph()
+    pairs = random_pairs()
+    whole = common_neighbors(graph, pairs)
+    for listed in (1, 7):
+        monkeypatch.setattr(link, "_LISTED_AT_A_TIME", listed)
+        pieces = common_neighbors(graph, pairs)
+        assert torch.equal(pieces.rowptr, whole.rowptr)
+        assert torch.equal(pieces.col, whole.col)
 
 
 @pytest.mark.parametrize(

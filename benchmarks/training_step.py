@@ -19,7 +19,7 @@ from gnnkit.data import ATOM_FEATURE_DIMS
 from gnnkit.errors import DataError
 from gnnkit.experiment.build import Dataset, build_dataset
 from gnnkit.experiment.config import load_config
-from gnnkit.nn import GraphModel
+from gnnkit.nn import GraphModel, ModelConfig
 
 CONFIG = Path(__file__).parent / "tables/peptides-func/gcn.toml"
 BATCH, REPEATS = 200, 15
@@ -89,6 +89,7 @@ def main() -> None:
     except DataError as error:
         raise SystemExit(f"this benchmark measures on the real graphs: {error}") from error
     batch = dataset.batch(dataset.split["train"][:BATCH])
+    assert isinstance(config.model, ModelConfig)
     ours = GraphModel(config.model, num_outputs=10)
     peers = {"edge_index": batch.edge_index, "CSR": _transposed_csr(batch)}
     models: dict[str, torch.nn.Module] = {"gnnkit": ours}

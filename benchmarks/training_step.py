@@ -6,7 +6,7 @@ The graphs are the first 200 training graphs of Peptides-func, from the folder t
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from torch_geometric.utils import to_torch_csr_tensor
 from benchmarks.measure import interleaved, ratio, report
 from gnnkit.data import ATOM_FEATURE_DIMS
 from gnnkit.errors import DataError
-from gnnkit.experiment.build import build_dataset
+from gnnkit.experiment.build import Dataset, build_dataset
 from gnnkit.experiment.config import load_config
 from gnnkit.nn import GraphModel, ModelConfig
 
@@ -85,7 +85,7 @@ def training_step(model: torch.nn.Module, predict: Callable[[], Tensor], labels:
 def main() -> None:
     config = load_config(CONFIG)
     try:
-        dataset = build_dataset(config)
+        dataset = cast(Dataset, build_dataset(config))
     except DataError as error:
         raise SystemExit(f"this benchmark measures on the real graphs: {error}") from error
     batch = dataset.batch(dataset.split["train"][:BATCH])

@@ -3,8 +3,9 @@
 ``load(name)`` returns a :class:`GraphDataset`: all graphs of the set packed in a few tensors, from which single graphs
 (:class:`torch_geometric.data.Data`) and whole mini-batches (:class:`torch_geometric.data.Batch`) are cut without a
 Python loop over graphs. ``load_hypergraph(name)`` returns one hypergraph with labels of its nodes, as
-:class:`gnnkit.hypergraph.HyperData`. What a dataset consists of (files, checksums, statistics, licence, citation) is
-written on its card, one TOML file per dataset.
+:class:`gnnkit.hypergraph.HyperData`; ``load_nodes(name)`` one graph with labels of its nodes, and ``load_links(name)``
+one graph with links to predict, both as :class:`torch_geometric.data.Data`. What a dataset consists of (files,
+checksums, statistics, licence, citation) is written on its card, one TOML file per dataset.
 """
 
 from importlib import import_module
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
     from gnnkit.data.dataset_card import Card, DataFile, card, names
     from gnnkit.data.files import cache_root, data_root
     from gnnkit.data.hypergraphs import load_hypergraph
+    from gnnkit.data.links import load_links
     from gnnkit.data.loading import load
     from gnnkit.data.molecule import ATOM_FEATURE_DIMS, BOND_FEATURE_DIMS, smiles_to_data
+    from gnnkit.data.nodes import load_nodes
     from gnnkit.data.packed import GraphDataset
     from gnnkit.data.restricted_pickle import load_pickle
     from gnnkit.data.synthetic import ring_transfer, tree_neighbors_match
@@ -38,6 +41,8 @@ _HOME = {
     "list_datasets": "commands",
     "load": "loading",
     "load_hypergraph": "hypergraphs",
+    "load_links": "links",
+    "load_nodes": "nodes",
     "load_pickle": "restricted_pickle",
     "names": "dataset_card",
     "ring_transfer": "synthetic",
@@ -61,6 +66,8 @@ __all__ = [
     "list_datasets",
     "load",
     "load_hypergraph",
+    "load_links",
+    "load_nodes",
     "load_pickle",
     "names",
     "ring_transfer",

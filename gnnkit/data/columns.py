@@ -13,7 +13,7 @@ class DatasetInfo:
     Attributes:
         name: Name of the dataset.
         task: One of ``multilabel``, ``binary``, ``regression``, ``multiclass``.
-        metric: One of ``ap``, ``rocauc``, ``rmse``, ``accuracy``.
+        metric: One of ``ap``, ``rocauc``, ``rmse``, ``accuracy``, ``hits@20``.
         num_outputs: Width of the model's output.
         checksums: SHA-256 of each raw file, by path relative to the data root; for run records.
         official: False if any file is not the one that the benchmark's authors published.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gnnkit.data import hypergcn, hypergraphs
+from gnnkit.data import hypergcn, hypergraphs, links, nodes
 from gnnkit.data.checks import differences
 from gnnkit.data.dataset_card import Card, DataFile, card, names
 from gnnkit.data.download import choose, find, obtain
@@ -18,12 +18,12 @@ class DatasetSummary:
     """One line of ``gnnkit data list``.
 
     Attributes:
-        name: Name for :func:`gnnkit.data.load`, or :func:`gnnkit.data.load_hypergraph` where ``graphs`` is None and
-            there are files.
+        name: Name for :func:`gnnkit.data.load`, or, where ``graphs`` is None and there are files, for
+            :func:`gnnkit.data.load_hypergraph`, :func:`gnnkit.data.load_nodes` or :func:`gnnkit.data.load_links`.
         title: Name for people.
         task: Kind of prediction.
         metric: How it is scored.
-        graphs: Number of graphs; None if it depends on options, or the dataset is one hypergraph.
+        graphs: Number of graphs; None if it depends on options, or the dataset is one graph or hypergraph.
         official: False if any file in use, or that would be used, is not the published one.
         status: ``generated``, ``files present``, or ``N of M files missing``.
         options: Options of a generated dataset with their defaults.
@@ -151,7 +151,12 @@ def _processed(found: Card, root: Path | None, progress: bool) -> tuple[dict[str
     """Statistics and notes of what the files of a dataset hold."""
     if found.source == hypergcn.SOURCE:
         return hypergcn.statistics(hypergraphs.process(found, root, progress=progress)), found.notes
-    dataset = load(found.name, root=root, progress=progress)
+    if found.source in nodes.SOURCES:
+        dataset = nodes.read_nodes(found, root=root, progress=progress)
+    elif found.source == links.SOURCE:
+        dataset = links.read_links(found, root=root, progress=progress)
+    else:
+        dataset = load(found.name, root=root, progress=progress)
     return dataset.statistics(), dataset.notes
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_origin
 from gnnkit.errors import ConfigError, DataError
 
 TASKS = ("multilabel", "binary", "regression", "multiclass")
-METRICS = ("ap", "rocauc", "rmse", "accuracy")
+METRICS = ("ap", "rocauc", "rmse", "accuracy", "hits@20")
 
 _Record = TypeVar("_Record", "DataFile", "Card")
 
@@ -52,7 +52,7 @@ class Card:
         description: What the graphs are and what is to be predicted.
         source: Which loader reads it.
         task: One of ``multilabel``, ``binary``, ``regression``, ``multiclass``.
-        metric: One of ``ap``, ``rocauc``, ``rmse``, ``accuracy``.
+        metric: One of ``ap``, ``rocauc``, ``rmse``, ``accuracy``, ``hits@20``.
         num_outputs: Width of the model's output.
         licence: Licence of the data.
         homepage: Where it was published.

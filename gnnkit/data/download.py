@@ -3,15 +3,16 @@
 import hashlib
 import os
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from gnnkit._files import atomic_writer
+from gnnkit.data.columns import DatasetInfo
 from gnnkit.data.dataset_card import Card, DataFile
 from gnnkit.data.files import cache_root, check_file, data_root, is_writable, logger
 from gnnkit.errors import DataError
@@ -82,6 +83,22 @@ def obtain(card: Card, roles: Iterable[str], *, root: Path | None = None, progre
         check_file(path, size=file.size, sha256=file.sha256)
         located[role] = Located(file, path)
     return located
+
+
+def describe(found: Card, located: Mapping[str, Located], options: Mapping[str, Any]) -> DatasetInfo:
+    """What is known of a dataset before its files are read."""
+    files = [entry.file for entry in located.values()]
+    substitutes = [f"not official: {file.path}. {file.note}".strip() for file in files if not file.official]
+    return DatasetInfo(
+        name=found.name,
+        task=found.task,
+        metric=found.metric,
+        num_outputs=found.num_outputs,
+        checksums={file.path: file.sha256 for file in files},
+        official=not substitutes,
+        notes=(*found.notes, *substitutes),
+        options=dict(options),
+    )
 
 
 def missing_message(card: Card, missing: list[DataFile], reasons: list[str], root: Path | None = None) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gnnkit.data import brec, csl, folds, graph6, hypergcn, ogb_molecules, peptides, storage
+from gnnkit.data import brec, csl, folds, graph6, hypergcn, links, nodes, ogb_molecules, peptides, storage
 from gnnkit.data.checks import check_statistics
 from gnnkit.data.columns import DatasetInfo
 from gnnkit.data.dataset_card import Card, card, nearest
-from gnnkit.data.download import Located, choose, obtain
+from gnnkit.data.download import choose, describe, obtain
 from gnnkit.data.files import cache_root, exclusive, logger
 from gnnkit.data.molecule import FEATURE_VERSION, rdkit_version
 from gnnkit.data.packed import GraphDataset
@@ -75,6 +75,7 @@ def load(
     Determinism: a function of the files and options, not of ``num_workers``.
     """
     found = card(name)
+    _check_kind(found)
     check_options(found, options)
     if found.source in _GENERATORS:
         dataset = generate(found, options)
@@ -83,6 +84,20 @@ def load(
     if transform is not None:
         dataset = dataset.with_transform(transform, progress=progress)
     return dataset
+
+
+def _check_kind(found: Card) -> None:
+    """Raises ConfigError, naming the function to use, where a dataset is no set of graphs."""
+    if found.source == hypergcn.SOURCE:
+        raise ConfigError(f"{found.name} is one hypergraph, no set of graphs; use gnnkit.data.load_hypergraph")
+    if found.source in nodes.SOURCES:
+        raise ConfigError(
+            f"{found.name} is one graph with labelled nodes, no set of graphs; use gnnkit.data.load_nodes"
+        )
+    if found.source == links.SOURCE:
+        raise ConfigError(
+            f"{found.name} is one graph with links to predict, no set of graphs; use gnnkit.data.load_links"
+        )
 
 
 def check_options(found: Card, options: dict[str, Any]) -> None:
@@ -114,8 +129,6 @@ def generate(found: Card, options: dict[str, Any]) -> GraphDataset:
 def _load_files(
     found: Card, options: dict[str, Any], root: Path | None, num_workers: int | None, progress: bool
 ) -> GraphDataset:
-    if found.source == hypergcn.SOURCE:
-        raise ConfigError(f"{found.name} is one hypergraph, no set of graphs; use gnnkit.data.load_hypergraph")
     if found.source not in _ROLES:
         known = [*_GENERATORS, *_ROLES]
         raise ConfigError(f"card of {found.name}: unknown source {found.source!r}{nearest(found.source, known)}")
@@ -189,7 +202,7 @@ def process(
     complete = found.options | (options or {})
     located = obtain(found, _roles(found, complete), root=root, progress=progress)
     paths = {role: entry.path for role, entry in located.items()}
-    info = _info(found, located, complete)
+    info = describe(found, located, complete)
     if found.source == "peptides":
         dataset = peptides.read_peptides(paths, info, num_workers=num_workers, progress=progress)
     elif found.source in _FOLDED:
@@ -200,18 +213,3 @@ def process(
     unknown = set() if complete == found.options else {"split"}
     check_statistics(dataset, {key: value for key, value in found.statistics.items() if key not in unknown})
     return dataset
-
-
-def _info(found: Card, located: dict[str, Located], options: dict[str, Any]) -> DatasetInfo:
-    files = [entry.file for entry in located.values()]
-    substitutes = [f"not official: {file.path}. {file.note}".strip() for file in files if not file.official]
-    return DatasetInfo(
-        name=found.name,
-        task=found.task,
-        metric=found.metric,
-        num_outputs=found.num_outputs,
-        checksums={file.path: file.sha256 for file in files},
-        official=not substitutes,
-        notes=(*found.notes, *substitutes),
-        options=options,
-    )

@@ -147,6 +147,11 @@ def _encode_latin1(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _default_dict(*_: Any) -> dict[Any, Any]:
+    # What would be made for a missing key is no part of the data.
+    return {}
+
+
 def _bytes(content: Iterable[int] = ()) -> bytes:
     # bytes(10**12) would ask for that much memory.
     if isinstance(content, int):
@@ -159,6 +164,7 @@ def _allowed() -> dict[tuple[str, str], Any]:
         ("numpy", "ndarray"): _NDARRAY,
         ("numpy", "dtype"): _Dtype,
         ("collections", "OrderedDict"): OrderedDict,
+        ("collections", "defaultdict"): _default_dict,
         ("_codecs", "encode"): _encode_latin1,
         # SciPy 1.8 renamed the module.
         ("scipy.sparse.coo", "coo_matrix"): _Sparse,
@@ -243,11 +249,27 @@ def load_pickle(path: str | Path, *, encoding: str = "ASCII") -> Any:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    return read_pickles(content, str(path), encoding=encoding)[0]
+
+
+def read_pickles(content: bytes, where: str, *, count: int = 1, encoding: str = "ASCII") -> list[Any]:
+    """Reads pickles that follow each other, as :func:`load_pickle` reads the only one of a file.
+
+    Args:
+        content: The bytes; those after the last pickle wanted are not looked at.
+        where: What messages call them.
+        count: How many pickles to read.
+        encoding: How to decode strings of Python 2 pickles.
+
+    Raises:
+        DataError: As :func:`load_pickle`.
+    """
+    stream = io.BytesIO(content)
     try:
-        return _plain(_RestrictedUnpickler(io.BytesIO(content), encoding=encoding).load())
+        return [_plain(_RestrictedUnpickler(stream, encoding=encoding).load()) for _ in range(count)]
     except _Refused as error:
         raise DataError(
-            f"{path} is refused: the pickle names {error}, which data files have no need of. "
+            f"{where} is refused: the pickle names {error}, which data files have no need of. "
             "Allowed are NumPy arrays and plain containers only; do not open this file with pickle.load."
         ) from None
     except (
@@ -264,4 +286,4 @@ def load_pickle(path: str | Path, *, encoding: str = "ASCII") -> Any:
         struct.error,
     ) as error:
         reason = str(error) or type(error).__name__
-        raise DataError(f"{path} is damaged, or not a complete pickle ({len(content)} bytes): {reason}") from error
+        raise DataError(f"{where} is damaged, or not a complete pickle ({len(content)} bytes): {reason}") from error

@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from gnnkit.experiment.config import (
         DataConfig,
         ExperimentConfig,
+        LinkConfig,
+        NodeConfig,
         OptimConfig,
         ScheduleConfig,
         TrainConfig,
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
         roc_auc,
     )
     from gnnkit.experiment.published import Published, load_published
-    from gnnkit.experiment.ranking import mean_reciprocal_rank
+    from gnnkit.experiment.ranking import hits_at_k, link_mrr, mean_reciprocal_rank
     from gnnkit.experiment.record import read_record
     from gnnkit.experiment.run import train
     from gnnkit.experiment.schedule import Schedule, warmup_cosine
@@ -41,6 +43,8 @@ _HOME = {
     "DivergenceError": "trainer",
     "ExperimentConfig": "config",
     "Interrupted": "watcher",
+    "LinkConfig": "config",
+    "NodeConfig": "config",
     "OptimConfig": "config",
     "Published": "published",
     "Schedule": "schedule",
@@ -53,6 +57,8 @@ _HOME = {
     "average_precision": "metrics",
     "config_from_dict": "config",
     "get_metric": "metrics",
+    "hits_at_k": "ranking",
+    "link_mrr": "ranking",
     "load_config": "config",
     "load_published": "published",
     "macro_f1": "metrics",
@@ -74,6 +80,8 @@ __all__ = [
     "DivergenceError",
     "ExperimentConfig",
     "Interrupted",
+    "LinkConfig",
+    "NodeConfig",
     "OptimConfig",
     "Published",
     "Schedule",
@@ -86,6 +94,8 @@ __all__ = [
     "average_precision",
     "config_from_dict",
     "get_metric",
+    "hits_at_k",
+    "link_mrr",
     "load_config",
     "load_published",
     "macro_f1",

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from gnnkit.errors import BackendError, ConfigError, DataError
-from gnnkit.experiment.config import ExperimentConfig
+from gnnkit.experiment.config import ExperimentConfig, LinkConfig
 from gnnkit.experiment.metrics import get_metric
 from gnnkit.experiment.transforms import build_transform
 from gnnkit.nn.config import EncodingConfig
@@ -17,8 +17,8 @@ from gnnkit.nn.config import EncodingConfig
 _RESERVED_OPTIONS = {"name", "root", "transform", "progress", "num_workers"}
 
 
-class Dataset(Protocol):
-    """What the trainer asks of a data set; ``gnnkit.data.GraphDataset`` is one."""
+class AnyDataset(Protocol):
+    """What is asked of every data set, be it of many graphs or of one."""
 
     @property
     def name(self) -> str:
@@ -55,6 +55,10 @@ class Dataset(Protocol):
         """Edge attributes, ``[E, *]`` over all graphs."""
         ...
 
+
+class Dataset(AnyDataset, Protocol):
+    """What is asked of a set of graphs; ``gnnkit.data.GraphDataset`` is one."""
+
     @property
     def graph(self) -> Mapping[str, Tensor]:
         """Graph attributes, ``[G, *]``, with labels ``y``."""
@@ -70,7 +74,7 @@ class Dataset(Protocol):
         ...
 
 
-def build_dataset(config: ExperimentConfig, *, root: Path | None = None, progress: bool = True) -> Dataset:
+def build_dataset(config: ExperimentConfig, *, root: Path | None = None, progress: bool = True) -> AnyDataset:
     """Loads the data of an experiment, transformed.
 
     Args:
@@ -83,6 +87,8 @@ def build_dataset(config: ExperimentConfig, *, root: Path | None = None, progres
         DataError: If its files are missing or damaged, or a split is missing or empty.
     """
     from gnnkit import data
+    from gnnkit.data import links, nodes
+    from gnnkit.data.loading import check_options
 
     taken = _RESERVED_OPTIONS & config.data.options.keys()
     if taken:
@@ -90,14 +96,19 @@ def build_dataset(config: ExperimentConfig, *, root: Path | None = None, progres
             f"[data.options]: {', '.join(sorted(taken))} cannot be set here; an option is of the data set"
         )
     transforms = [build_transform(transform) for transform in config.data.transforms]
-    dataset = data.load(
-        config.data.name, root=root, transform=transforms or None, progress=progress, **config.data.options
-    )
+    found, options = data.card(config.data.name), config.data.options
+    if found.source in nodes.SOURCES:
+        dataset = nodes.read_nodes(found, options, root=root, progress=progress).with_transforms(transforms)
+    elif found.source == links.SOURCE:
+        check_options(found, options)
+        dataset = links.read_links(found, root=root, progress=progress).with_node_numbers().with_transforms(transforms)
+    else:
+        dataset = data.load(config.data.name, root=root, transform=transforms or None, progress=progress, **options)
     check_dataset(dataset)
     return dataset
 
 
-def build_model(config: ExperimentConfig, dataset: Dataset) -> nn.Module:
+def build_model(config: ExperimentConfig, dataset: AnyDataset) -> nn.Module:
     """Makes the model of an experiment, its weights drawn from torch's global generator.
 
     Raises:
@@ -111,41 +122,76 @@ def build_model(config: ExperimentConfig, dataset: Dataset) -> nn.Module:
     node_dims = _input_dims(config.model.node_encoder, "x", dataset.node, getattr(dataset, "node_categories", None))
     edge_categories = getattr(dataset, "edge_categories", None)
     edge_dims = _input_dims(config.model.edge_encoder, "edge_attr", dataset.edge, edge_categories)
-    dims = {"node_dims": node_dims, "edge_dims": edge_dims, "num_outputs": dataset.num_outputs}
+    kind = kind_of(dataset)
+    if kind != "graphs" and config.model.pool != "none":
+        raise ConfigError(
+            f"[model]: {dataset.name} is one graph, and predictions are for its nodes or pairs of them: set "
+            f'pool = "none", got {config.model.pool!r}'
+        )
+    num_outputs = config.model.hidden_dim if kind == "links" else dataset.num_outputs
+    dims = {"node_dims": node_dims, "edge_dims": edge_dims, "num_outputs": num_outputs}
     if isinstance(config.model, SequenceModelConfig):
-        return build_sequence_model(config.model, **dims)
-    return GraphModel(config.model, **dims)
+        model = build_sequence_model(config.model, **dims)
+    else:
+        model = GraphModel(config.model, **dims)
+    return _with_decoder(config, model) if kind == "links" else model
 
 
-def check_dataset(dataset: Dataset) -> None:
+def _with_decoder(config: ExperimentConfig, encoder: nn.Module) -> nn.Module:
+    from gnnkit.nn import LinkModel, make_link_decoder
+
+    links = config.links or LinkConfig()
+    width, dropout = config.model.hidden_dim, config.model.dropout
+    decoder = make_link_decoder(links.decoder, width, num_layers=links.decoder_layers, dropout=dropout)
+    return LinkModel(encoder, decoder, max_pairs=config.train.eval_batch_size or config.train.batch_size)
+
+
+def check_dataset(dataset: AnyDataset) -> None:
     """Refuses a data set that cannot be trained on.
 
     Raises:
         DataError: If a split is missing or empty, or the labels do not fit the task,
             or the metric is undefined on the labels of a split.
     """
-    labels = dataset.graph.get("y")
+    kind = kind_of(dataset)
+    if kind == "links":
+        return _check_pairs(dataset)
+    split: Mapping[str, Tensor] = cast(Any, dataset).split
     for name in ("train", "val", "test"):
-        if name not in dataset.split or len(dataset.split[name]) == 0:
-            raise DataError(f"{dataset.name} has no graphs in its {name} split; training needs train, val and test")
+        if name not in split or len(split[name]) == 0:
+            raise DataError(f"{dataset.name} has no {kind} in its {name} split; training needs train, val and test")
+    labels = dataset.node.get("y") if kind == "nodes" else cast(Dataset, dataset).graph.get("y")
     if labels is None:
-        return
+        return None
     _check_labels(dataset, labels)
     # An undefined metric should cost no epoch: it does not depend on the scores.
     scores = torch.zeros(len(labels), dataset.num_outputs)
     for name in ("val", "test"):
-        ids = dataset.split[name]
+        ids = split[name]
         try:
             get_metric(dataset.metric).function(labels[ids], scores[ids])
         except DataError as error:
             raise DataError(f"{dataset.name}, {name} split: {error}") from None
 
 
-def _check_labels(dataset: Dataset, labels: Tensor) -> None:
+def kind_of(dataset: AnyDataset) -> str:
+    """What is predicted: ``graphs``, or of one graph ``nodes`` or ``links``."""
+    return getattr(dataset, "kind", "graphs")
+
+
+def _check_pairs(dataset: Any) -> None:
+    pairs = dataset.statistics()["pairs"]
+    for name in ("train", "val", "val_negative", "test", "test_negative"):
+        if not pairs.get(name):
+            raise DataError(f"{dataset.name} has no {name} pairs; training needs links, and negatives to evaluate")
+
+
+def _check_labels(dataset: AnyDataset, labels: Tensor) -> None:
     if dataset.task != "multiclass":
         if labels.dim() != 2 or labels.shape[1] != dataset.num_outputs:
             raise DataError(
-                f"{dataset.name}: expected labels [graphs, {dataset.num_outputs}], got shape {tuple(labels.shape)}"
+                f"{dataset.name}: expected labels [{kind_of(dataset)}, {dataset.num_outputs}], "
+                f"got shape {tuple(labels.shape)}"
             )
         return
     if labels.is_floating_point():
@@ -184,7 +230,7 @@ def graphs_of(dataset: Dataset, split: str, size: int) -> Sequence[Tensor]:
     return dataset.split[split].split(size)
 
 
-def _check_encoding(encoding: EncodingConfig, dataset: Dataset) -> None:
+def _check_encoding(encoding: EncodingConfig, dataset: AnyDataset) -> None:
     attr, in_dim = encoding.attr, encoding.in_dim
     suffixes = ("",) if encoding.encoder == "linear" else ("", "_eigenvalue", "_mask")
     for name in (attr + suffix for suffix in suffixes):

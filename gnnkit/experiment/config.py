@@ -131,8 +131,8 @@ class TrainConfig:
         epochs: Epochs that are run; the cosine schedule ends with them.
         protocol_epochs: Epochs of the protocol where ``epochs`` departs from it (``gnnkit run --epochs``); ``None``:
             the same. A record of fewer epochs than the protocol is marked as a short schedule.
-        batch_size: Graphs per step.
-        eval_batch_size: Graphs per evaluation step; ``None``: as ``batch_size``.
+        batch_size: Graphs, or links, per step; ``None`` where a step is of the whole graph.
+        eval_batch_size: Graphs per evaluation step, or pairs that are scored at a time; ``None``: as ``batch_size``.
         seed: Seed of the initial weights, of dropout and of the order of the graphs.
         loss: ``auto`` takes ``bce`` for (multi-)label tasks, ``cross_entropy`` for classes and ``l1`` for regression.
         early_stopping: Epochs without a better validation metric after which training ends; ``None``: never.
@@ -143,7 +143,7 @@ class TrainConfig:
     """
 
     epochs: int
-    batch_size: int
+    batch_size: int | None = None
     protocol_epochs: int | None = None
     eval_batch_size: int | None = None
     seed: int = 0
@@ -164,6 +164,42 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class NodeConfig:
+    """How nodes of one graph are classified.
+
+    Attributes:
+        inductive: Train on the subgraph of the training nodes alone; validation and test see the whole graph. False:
+            training sees all nodes and edges, and the labels of the training nodes.
+    """
+
+    inductive: bool = False
+
+
+@dataclass(frozen=True)
+class LinkConfig:
+    """How links of one graph are predicted. The model of the configuration encodes nodes, a decoder scores pairs.
+
+    Attributes:
+        decoder: ``inner_product``, ``mlp`` (of the entrywise product), or ``ncn`` and ``ncnc``, which look at common
+            neighbours; see ``gnnkit.nn``.
+        decoder_layers: Affine maps of the decoder's network; not used by ``inner_product``.
+        negatives: Pairs that are no training links drawn for each link of a step.
+        hide_targets: Take the links of a step out of the graph before it is encoded and common neighbours are looked
+            for, in training.
+    """
+
+    decoder: Literal["inner_product", "mlp", "ncn", "ncnc"] = "mlp"
+    decoder_layers: int = 2
+    negatives: int = 1
+    hide_targets: bool = True
+
+    def __post_init__(self) -> None:
+        """Checks the values. Raises ConfigError."""
+        for name in ("decoder_layers", "negatives"):
+            _check_positive(name, getattr(self, name))
+
+
+@dataclass(frozen=True)
 class ExperimentConfig:
     """One cell of one table.
 
@@ -177,6 +213,8 @@ class ExperimentConfig:
         train: The training loop.
         optim: The optimizer.
         schedule: The learning rate.
+        nodes: For a data set of one graph with labelled nodes; ``None``: as ``NodeConfig()``.
+        links: For a data set of one graph with links to predict; ``None``: as ``LinkConfig()``.
     """
 
     table: str
@@ -187,6 +225,8 @@ class ExperimentConfig:
     train: TrainConfig
     optim: OptimConfig = field(default_factory=OptimConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    nodes: NodeConfig | None = None
+    links: LinkConfig | None = None
 
     def __post_init__(self) -> None:
         """Checks the values against each other. Raises ConfigError."""

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from gnnkit._construct import unknown_key
 from gnnkit.errors import ConfigError, DataError, ShapeError
+from gnnkit.experiment.ranking import hits_at_k
 
 Labels = Tensor | ArrayLike
 
@@ -116,6 +118,27 @@ def macro_f1(y_true: Labels, y_score: Labels) -> float:
     return float(f1_score(truth, predicted, average="macro"))
 
 
+def hits(k: int) -> Callable[[Labels, Labels], float]:
+    """Hits@K of pairs with labels 1 (a link) and 0, ``[N, 1]``: :func:`gnnkit.experiment.hits_at_k` of the two groups.
+
+    The function raises ShapeError if labels and scores are not of one shape ``[N, 1]``, and DataError if a label is
+    neither 0 nor 1, a score is NaN, or there is no link.
+    """
+
+    def hits_of_labels(y_true: Labels, y_score: Labels) -> float:
+        name = f"Hits@{k}"
+        truth, scores = _matrices(name, y_true, y_score)
+        if truth.shape[1] != 1:
+            raise ShapeError(f"{name} needs labels and scores [N, 1], got {truth.shape}")
+        wrong = (truth != 0) & (truth != 1)
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            raise DataError(f"{name} needs labels 0 or 1; row {row} is {truth[row, 0]}")
+        return hits_at_k(torch.from_numpy(scores[truth == 1]), torch.from_numpy(scores[truth == 0]), k)
+
+    return hits_of_labels
+
+
 @dataclass(frozen=True)
 class Metric:
     """A metric by its name in data set cards.
@@ -138,6 +161,7 @@ class Metric:
 METRICS: dict[str, Metric] = {
     "accuracy": Metric(accuracy, "accuracy", higher_is_better=True),
     "ap": Metric(average_precision, "AP", higher_is_better=True),
+    **{f"hits@{k}": Metric(hits(k), f"Hits@{k}", higher_is_better=True) for k in (10, 20, 50, 100)},
     "mae": Metric(mae, "MAE", higher_is_better=False),
     "macro_f1": Metric(macro_f1, "F1 (macro)", higher_is_better=True),
     "rmse": Metric(rmse, "RMSE", higher_is_better=False),

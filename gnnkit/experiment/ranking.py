@@ -1,4 +1,4 @@
-"""Mean reciprocal rank of PCQM-Contact, in its three incomparable variants."""
+"""Metrics of link prediction: Hits@K and MRR against given negatives, and the three variants of PCQM-Contact."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -59,6 +59,74 @@ def mean_reciprocal_rank(scores: Sequence[Tensor], positives: Sequence[Tensor], 
     return sum(values) / len(values)
 
 
+def hits_at_k(positive: Tensor, negative: Tensor, k: int) -> float:
+    """Share of the positive scores that are above the ``k``-th highest negative score (ogbl-ddi, ppa, collab).
+
+    As in OGB's evaluator, a positive that equals the ``k``-th negative is no hit, and with fewer than ``k`` negatives
+    every positive is one.
+
+    Args:
+        positive: Scores of true links, ``[P]``.
+        negative: Scores of pairs that are no links, the same for all positives, ``[Q]``.
+        k: How many negatives a hit may have above itself, plus one.
+
+    Raises:
+        ShapeError: If a tensor is no vector.
+        DataError: If a score is NaN, or there are no positives.
+        ConfigError: If ``k`` is below 1.
+
+    Determinism: bitwise.
+    Complexity: ``O(P + Q)`` time.
+    """
+    if k < 1:
+        raise ConfigError(f"k must be at least 1, got {k}")
+    _check_scores("positive", positive, 1)
+    _check_scores("negative", negative, 1)
+    if negative.numel() < k:
+        return 1.0
+    return (positive > negative.topk(k).values[-1]).double().mean().item()
+
+
+def link_mrr(positive: Tensor, negative: Tensor) -> float:
+    r"""Mean over true links of :math:`1 / \mathrm{rank}` among the negatives of each (ogbl-citation2, wikikg2).
+
+    :math:`\mathrm{rank} = 1 + |\{s^- > s^+\}| + |\{s^- = s^+\}| / 2`: a tie counts one half, the mean of the best and
+    the worst order, as in OGB's evaluator.
+
+    Args:
+        positive: Scores of true links, ``[P]``.
+        negative: Scores of the pairs each is ranked against, ``[P, K]``.
+
+    Raises:
+        ShapeError: If the shapes do not fit.
+        DataError: If a score is NaN, or there are no positives.
+
+    Determinism: bitwise.
+    Complexity: ``O(P K)`` time and memory.
+    """
+    _check_scores("positive", positive, 1)
+    _check_scores("negative", negative, 2)
+    if negative.size(0) != positive.size(0):
+        raise ShapeError(f"expected negatives for each of {positive.size(0)} positives, got {negative.size(0)} rows")
+    own = positive.unsqueeze(1)
+    return _reciprocal(negative > own, negative == own).mean().item()
+
+
+def _check_scores(name: str, scores: Tensor, dim: int) -> None:
+    if scores.dim() != dim:
+        shape = "[P]" if dim == 1 else "[P, K]"
+        raise ShapeError(f"{name} scores must have shape {shape}, got {tuple(scores.shape)}")
+    if name == "positive" and scores.numel() == 0:
+        raise DataError("the metric is undefined without positive pairs; check the split")
+    if scores.isnan().any():
+        raise DataError(f"{name} scores hold NaN; the model has diverged")
+
+
+def _reciprocal(higher: Tensor, equal: Tensor) -> Tensor:
+    """``1 / rank`` of each row, given which of its competitors are higher and which are equal."""
+    return 1.0 / (1.0 + higher.sum(dim=1).double() + 0.5 * equal.sum(dim=1).double())
+
+
 def _reciprocal_ranks(score: Tensor, positive: Tensor, variant: Variant) -> Tensor:
     source, target = positive
     competes = torch.ones(positive.shape[1], score.shape[0], dtype=torch.bool, device=score.device)
@@ -71,9 +139,7 @@ def _reciprocal_ranks(score: Tensor, positive: Tensor, variant: Variant) -> Tens
         competes[pair, source] = False
     competes[pair, target] = False
     own, others = score[source, target].unsqueeze(1), score[source]
-    higher = ((others > own) & competes).sum(dim=1)
-    equal = ((others == own) & competes).sum(dim=1)
-    return 1.0 / (1.0 + higher.double() + 0.5 * equal.double())
+    return _reciprocal((others > own) & competes, (others == own) & competes)
 
 
 def _check_graph(graph: int, score: Tensor, positive: Tensor) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from gnnkit.errors import DataError
 from gnnkit.experiment import environment
-from gnnkit.experiment.build import Dataset
+from gnnkit.experiment.build import AnyDataset
 from gnnkit.experiment.config import ExperimentConfig
 from gnnkit.experiment.files import read_json, write_json
 from gnnkit.experiment.trainer import Trainer, parameter_count
@@ -62,7 +62,7 @@ def build_record(
             "resumes": resumes,
         },
         "peak_memory_bytes": environment.peak_memory(),
-        "data": describe_data(trainer.dataset),
+        "data": describe_data(trainer.dataset, trainer.task.sizes),
         "environment": {
             "versions": environment.versions(),
             "machine": environment.machine(),
@@ -93,11 +93,11 @@ def schedule_facts(config: ExperimentConfig, epochs_run: int, *, stopped_early: 
     }
 
 
-def describe_data(dataset: Dataset) -> dict[str, Any]:
+def describe_data(dataset: AnyDataset, sizes: dict[str, dict[str, int]]) -> dict[str, Any]:
     """Name, sizes, checksums of the raw files, and whether these are the official data."""
     return {
         "name": dataset.name,
-        "graphs": {name: len(ids) for name, ids in dataset.split.items()},
+        **sizes,
         "checksums": dict(dataset.checksums),
         "official": getattr(dataset, "official", None),
         "notes": list(getattr(dataset, "notes", ())),

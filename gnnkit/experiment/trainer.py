@@ -2,20 +2,21 @@
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gnnkit.errors import GnnkitError
-from gnnkit.experiment.build import Dataset, graphs_of
+from gnnkit.experiment.build import AnyDataset
 from gnnkit.experiment.config import ExperimentConfig
-from gnnkit.experiment.loss import LossName, loss_for_task, masked_loss
+from gnnkit.experiment.loss import masked_loss
 from gnnkit.experiment.metrics import get_metric
 from gnnkit.experiment.schedule import Schedule
+from gnnkit.experiment.tasks import make_task
 
 
 class DivergenceError(GnnkitError, ArithmeticError):
@@ -67,13 +68,6 @@ class Observer(Protocol):
         ...
 
 
-def epoch_order(ids: Tensor, seed: int, epoch: int) -> Tensor:
-    """The training graphs in the order of one epoch, which seed and epoch alone decide: any epoch can be replayed."""
-    state = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]
-    generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
-    return ids[torch.randperm(len(ids), generator=generator)]
-
-
 class Trainer:
     """AdamW on one model and one data set. Parameters marked ``no_weight_decay`` do not decay.
 
@@ -82,7 +76,7 @@ class Trainer:
     """
 
     def __init__(
-        self, config: ExperimentConfig, dataset: Dataset, model: nn.Module, observer: Observer, device: torch.device
+        self, config: ExperimentConfig, dataset: AnyDataset, model: nn.Module, observer: Observer, device: torch.device
     ) -> None:
         """Prepares the run.
 
@@ -101,7 +95,7 @@ class Trainer:
         self.observer = observer
         self.device = device
         self.model = model.to(device)
-        self.loss_name: LossName = loss_for_task(config.train.loss, dataset.task)
+        self.task = make_task(config, dataset, device)
         self.metric = get_metric(dataset.metric)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.model, config.optim.weight_decay), lr=config.optim.lr, betas=config.optim.betas
@@ -114,7 +108,11 @@ class Trainer:
             higher_is_better=observes_metric and self.metric.higher_is_better,
         )
         self.state = RunState()
-        self.steps_per_epoch = math.ceil(len(dataset.split["train"]) / config.train.batch_size)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of each epoch."""
+        return self.task.steps_per_epoch
 
     @property
     def stopped_early(self) -> bool:
@@ -144,20 +142,23 @@ class Trainer:
             DivergenceError: If a prediction or the loss is not finite.
             DataError: If the metric is undefined on this split.
         """
-        size = self.config.train.eval_batch_size or self.config.train.batch_size
-        outputs, labels = [], []
+        return self._evaluate((split,))[split]
+
+    def _evaluate(self, splits: Sequence[str]) -> dict[str, tuple[float, float]]:
+        outputs, labels = defaultdict(list), defaultdict(list)
         self.model.eval()
         with torch.no_grad():
-            for ids in graphs_of(self.dataset, split, size):
-                batch = self.dataset.batch(ids).to(self.device)
-                outputs.append(self._forward(batch).float())
-                labels.append(batch.y)
+            for prediction in self.task.predict(self._forward, splits):
+                outputs[prediction.split].append(prediction.outputs.float())
+                labels[prediction.split].append(prediction.labels)
                 self.observer.on_pause(self)
-        scores, truth = torch.cat(outputs), torch.cat(labels)
+        return {split: self._score(split, torch.cat(outputs[split]), torch.cat(labels[split])) for split in splits}
+
+    def _score(self, split: str, scores: Tensor, truth: Tensor) -> tuple[float, float]:
         where = f"epoch {self.state.epoch + 1}: on the {split} split"
         if not scores.isfinite().all():
             raise DivergenceError(f"{where} the model predicts NaN or infinity; {_REMEDY}")
-        loss = masked_loss(self.loss_name, scores, truth)[0].item()
+        loss = masked_loss(self.task.loss_name, scores, truth)[0].item()
         if not math.isfinite(loss):
             raise DivergenceError(f"{where} the loss is {loss}; {_REMEDY}")
         return loss, self.metric.function(truth, scores)
@@ -184,23 +185,22 @@ class Trainer:
             torch.cuda.set_rng_state(saved["cuda_rng"], self.device)
 
     def _train_epoch(self) -> None:
-        train, state = self.config.train, self.state
+        state = self.state
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate(state.epoch)
-        order = epoch_order(self.dataset.split["train"], train.seed, state.epoch)
         self.model.train()
-        for ids in order.split(train.batch_size)[state.step :]:
-            started = time.perf_counter()
-            values = self._step(ids)
+        started = time.perf_counter()
+        for step in self.task.steps(state.epoch, state.step):
+            values = self._step(step)
             values["seconds"] = time.perf_counter() - started
             state.seconds += values["seconds"]
             self.observer.on_step(self, values)
+            started = time.perf_counter()
 
-    def _step(self, ids: Tensor) -> dict[str, Any]:
+    def _step(self, step: Any) -> dict[str, Any]:
         state = self.state
-        batch = self.dataset.batch(ids).to(self.device)
         self.optimizer.zero_grad(set_to_none=True)
-        loss, count = masked_loss(self.loss_name, self._forward(batch), batch.y)
+        loss, count = self.task.loss(self._forward, step)
         value = loss.item()
         where = f"epoch {state.epoch + 1}, step {state.step + 1} (step {state.global_step + 1} in all)"
         if not math.isfinite(value):
@@ -233,8 +233,8 @@ class Trainer:
             "lr": lr,
             "train_loss": state.loss_sum / max(state.loss_count, 1),
         }
-        for split in ("val", "test"):
-            values[f"{split}_loss"], values[split] = self.evaluate(split)
+        for split, scores in self._evaluate(("val", "test")).items():
+            values[f"{split}_loss"], values[split] = scores
         improved = state.best is None or self.metric.better(values["val"], state.best)
         if improved:
             state.best, state.best_epoch = values["val"], state.epoch + 1

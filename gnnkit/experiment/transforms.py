@@ -22,11 +22,13 @@ TRANSFORMS: dict[str, str] = {
     "hop_distances": "gnnkit.encodings:HopDistances",
     "k_hop": "gnnkit.rewire:KHop",
     "laplacian_eigenvectors": "gnnkit.encodings:LaplacianEigenvectors",
+    "normalize_features": "torch_geometric.transforms:NormalizeFeatures",
     "random_feature_propagation": "gnnkit.encodings:RandomFeaturePropagation",
     "random_walk": "gnnkit.encodings:RandomWalk",
     "relative_random_walk": "gnnkit.encodings:RelativeRandomWalk",
     "resistance_embedding": "gnnkit.encodings:ResistanceEmbedding",
     "sparse_graph_random_features": "gnnkit.encodings:SparseGraphRandomFeatures",
+    "to_undirected": "torch_geometric.transforms:ToUndirected",
 }
 
 

@@ -28,6 +28,15 @@ from gnnkit.nn.graph_network import GraphNetwork
 from gnnkit.nn.grit import GRITLayer
 from gnnkit.nn.grit_model import GRIT
 from gnnkit.nn.hops import EdgePart, hop_graphs, hops_of_pairs, split_edges
+from gnnkit.nn.link import (
+    NCN,
+    NCNC,
+    InnerProductDecoder,
+    LinkModel,
+    ProductDecoder,
+    common_neighbors,
+    make_link_decoder,
+)
 from gnnkit.nn.masked_norm import MaskedBatchNorm
 from gnnkit.nn.message_passing import MessagePassing
 from gnnkit.nn.model import GraphModel
@@ -96,4 +105,11 @@ __all__ = [
     "sample_subset",
     "split_edges",
     "subset_marginals",
+    "NCN",
+    "NCNC",
+    "InnerProductDecoder",
+    "LinkModel",
+    "ProductDecoder",
+    "common_neighbors",
+    "make_link_decoder",
 ]

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from gnnkit.data import card, hypergcn, names
+from gnnkit.data import card, hypergcn, links, names, nodes
 from gnnkit.data.dataset_card import nearest, read_card
 from gnnkit.data.loading import _FOLDED, _GENERATORS, _ROLES
 from gnnkit.errors import ConfigError
@@ -56,7 +56,11 @@ def test_the_shipped_cards_are_complete() -> None:
         "sr401224",
         "tree-neighbors-match",
     ]
-    assert names() == sorted([*tu.split(), *others])
+    one_graph = (
+        "actor amazon-computers amazon-photo chameleon chameleon-filtered citeseer coauthor-cs coauthor-physics cora "
+        "cornell minesweeper ogbl-ddi pubmed squirrel squirrel-filtered texas tolokers wisconsin"
+    )
+    assert names() == sorted([*tu.split(), *one_graph.split(), *others])
     for name in names():
         found = card(name)
         assert found.licence
@@ -68,6 +72,15 @@ def test_the_shipped_cards_are_complete() -> None:
             assert set(hypergcn.ROLES) <= set(found.roles)
             assert bool(found.statistics["features"]) == bool(found.candidates("features"))
             assert sum(found.statistics["split"].values()) in (0, found.statistics["nodes"])
+            continue
+        if found.source in nodes.SOURCES:
+            counts = {"nodes", "edges", "features", "self_loops", "isolated", "split", "labels"}
+            assert set(found.statistics) == counts
+            assert set(found.options) <= {"split", "splits"}
+            continue
+        if found.source == links.SOURCE:
+            assert set(found.statistics) == {"nodes", "edges", "pairs"}
+            assert set(links.ROLES) == set(found.roles)
             continue
         # Where every graph is a class of its own, their counts say nothing.
         labels = set() if found.source in ("brec", "graph6") else {"labels"}
@@ -81,7 +94,15 @@ def test_the_shipped_cards_are_complete() -> None:
 
 def test_files_that_are_not_official_say_why() -> None:
     substitutes = {name: [file for file in card(name).files if not file.official] for name in names()}
-    assert {name for name, files in substitutes.items() if files} == {"collab", "ogbg-molhiv", "reddit-binary"}
+    assert {name for name, files in substitutes.items() if files} == {
+        "collab",
+        "ogbg-molhiv",
+        "reddit-binary",
+        "amazon-computers",
+        "amazon-photo",
+        "coauthor-cs",
+        "coauthor-physics",
+    }
     for file in substitutes["ogbg-molhiv"]:
         assert "derived/" in file.path
         assert "Near-official" in file.note

@@ -188,3 +188,25 @@ def test_better_is_strict_and_knows_the_direction():
     assert metrics.METRICS["ap"].better(0.6, 0.5)
     assert not metrics.METRICS["ap"].better(0.5, 0.5)
     assert metrics.METRICS["rmse"].better(0.4, 0.5)
+
+
+def test_hits_take_links_and_negatives_by_their_labels():
+    generator = torch.Generator().manual_seed(3)
+    labels = (torch.rand(90, 1, generator=generator) < 0.4).float()
+    scores = torch.randint(40, (90, 1), generator=generator).float()
+    metric = metrics.get_metric("hits@20")
+    above = scores[labels == 0].sort(descending=True).values[19]
+    expected = (scores[labels == 1] > above).double().mean().item()
+    assert metric.function(labels, scores) == pytest.approx(expected)
+    assert 0 < expected < 1
+    assert (metric.label, metric.higher_is_better) == ("Hits@20", True)
+    for wrong, error, words in (
+        (torch.zeros(90, 2), ShapeError, "one shape"),
+        (labels + 1, DataError, "needs labels 0 or 1; row"),
+        (torch.zeros(90, 1), DataError, "undefined without positive pairs"),
+        (torch.full((90, 1), torch.nan), DataError, "needs labels 0 or 1; row 0"),
+    ):
+        with pytest.raises(error, match=words):
+            metric.function(wrong, scores)
+    with pytest.raises(ShapeError, match=r"needs labels and scores \[N, 1\]"):
+        metric.function(torch.zeros(9, 2), torch.zeros(9, 2))

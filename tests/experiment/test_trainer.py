@@ -11,7 +11,8 @@ from gnnkit.errors import ConfigError, DataError
 from gnnkit.experiment import metrics
 from gnnkit.experiment.config import config_from_dict
 from gnnkit.experiment.schedule import warmup_cosine
-from gnnkit.experiment.trainer import DivergenceError, Trainer, epoch_order, parameter_count, parameter_groups
+from gnnkit.experiment.tasks import epoch_order
+from gnnkit.experiment.trainer import DivergenceError, Trainer, parameter_count, parameter_groups
 
 CPU = torch.device("cpu")
 

@@ -1,0 +1,81 @@
+"""Classification of the nodes of one graph."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from gnnkit.data.nodes import NodeDataset
+from gnnkit.errors import ConfigError
+from gnnkit.experiment.config import ExperimentConfig, NodeConfig
+from gnnkit.experiment.loss import LossName, loss_for_task, masked_loss
+from gnnkit.experiment.tasks import Forward, Prediction
+from gnnkit.graph import Graph
+
+
+class NodeTask:
+    """One step an epoch, on the whole graph, or on the subgraph of its training nodes; evaluation on the whole graph.
+
+    :meth:`steps` gives what the steps of an epoch are of: here the one training graph. A sampler gives one ``Data`` a
+    step instead, with ``x``, ``edge_index``, ``y`` and ``train_mask`` of a subgraph; :meth:`loss` takes either.
+    """
+
+    def __init__(self, config: ExperimentConfig, dataset: NodeDataset, device: torch.device) -> None:
+        """Prepares the task.
+
+        Raises:
+            ConfigError: If the loss does not fit, or a batch size is set.
+        """
+        for name in ("batch_size", "eval_batch_size"):
+            if getattr(config.train, name) is not None:
+                raise ConfigError(
+                    f"train.{name} cannot be set: a step is of the whole graph of {dataset.name}; leave it out"
+                )
+        self.loss_name: LossName = loss_for_task(config.train.loss, dataset.task)
+        self.dataset = dataset
+        inductive = (config.nodes or NodeConfig()).inductive
+        self.whole = _ready(dataset.data, device)
+        self.training = _ready(training_subgraph(dataset.data), device) if inductive else self.whole
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """One: the whole graph."""
+        return 1
+
+    @property
+    def sizes(self) -> dict[str, dict[str, int]]:
+        """Nodes of each split."""
+        return {"nodes": {name: len(ids) for name, ids in self.dataset.split.items()}}
+
+    def steps(self, epoch: int, start: int) -> Iterable[Data]:
+        """The training graph, once."""
+        return [self.training][start:]
+
+    def loss(self, forward: Forward, step: Data) -> tuple[Tensor, int]:
+        """Mean loss over the training nodes of a graph."""
+        outputs, labels = forward(step), step.y
+        assert isinstance(labels, Tensor)
+        nodes = step.train_mask.nonzero().flatten()
+        return masked_loss(self.loss_name, outputs.index_select(0, nodes), labels.index_select(0, nodes))
+
+    def predict(self, forward: Forward, splits: Sequence[str]) -> Iterator[Prediction]:
+        """Predictions for the nodes of each split, ascending; the model runs once for all splits."""
+        outputs, labels = forward(self.whole), self.whole.y
+        assert isinstance(labels, Tensor)
+        for split in splits:
+            mask = self.whole[f"{split}_mask"]
+            yield Prediction(split, outputs[mask], labels[mask])
+
+
+def training_subgraph(data: Data) -> Data:
+    """The training nodes, in their order, and the edges among them."""
+    return data.subgraph(data.train_mask)
+
+
+def _ready(data: Data, device: torch.device) -> Data:
+    """The graph on a device, its topology checked and sorted once."""
+    ready: Any = data.clone().to(str(device))
+    ready.graph = Graph.from_edge_index(ready.edge_index, num_nodes=ready.num_nodes)
+    return ready

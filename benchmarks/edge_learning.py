@@ -27,7 +27,7 @@ from gnnkit import Graph
 from gnnkit.data import GraphDataset, load
 from gnnkit.data.folds import NUM_FOLDS
 from gnnkit.experiment.schedule import warmup_cosine
-from gnnkit.experiment.trainer import epoch_order
+from gnnkit.experiment.tasks import epoch_order
 from gnnkit.hypergraph import EdgeReconstruction, EHGNNClassifier, num_seeds_of
 from gnnkit.hypergraph.edge_learning.classifier import ReadoutHead, readout
 from gnnkit.nn import GCNConv, TopKPooling, pool

@@ -1,10 +1,8 @@
 """Sampled neighbourhoods of nodes; see :class:`gnnkit.sample.ShaDow`."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from gnnkit.ops._draws import draws_below
 from gnnkit.ops._library import define
 
 
@@ -29,6 +27,8 @@ def reference(
         What each search meets, in the order in which it does, the root first, of the dtype of ``col``; and where that
         of each begins, int64 ``[R + 1]``.
     """
+    from gnnkit.ops._draws import draws_below  # which needs NumPy
+
     bounds, neighbours = rowptr.tolist(), col.tolist()
     members: list[int] = []
     begins = [0]
@@ -41,7 +41,7 @@ def reference(
                 row = neighbours[bounds[node] : bounds[node + 1]]
                 if 0 <= fanout < len(row):
                     words = (node, number % 2**32, number // 2**32 % 2**32)
-                    row = [row[place] for place in draws_below(np.full(fanout, len(row)), seed, words)]
+                    row = [row[place] for place in draws_below([len(row)] * fanout, seed, words)]
                 met.update(dict.fromkeys(row))
             level = list(met)[known:]
             if not level:

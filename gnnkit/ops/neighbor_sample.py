@@ -1,10 +1,8 @@
 """Sampled neighbours of a batch of nodes, hop by hop; see :class:`gnnkit.sample.Neighbor`."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from gnnkit.ops._draws import draws_below
 from gnnkit.ops._library import define
 
 Sampled = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -64,16 +62,18 @@ def reference(
 
 def _drawn(degree: int, most: int, replace: bool, key: int, words: tuple[int, int, int]) -> list[int]:
     """Which of its neighbours a node has."""
+    from gnnkit.ops._draws import draws_below  # which needs NumPy
+
     if most < 0 or (not replace and degree <= most):
         return list(range(degree))
     if degree == 0:
         return []
     if replace:
-        return draws_below(np.full(most, degree), key, words)
-    last = np.arange(degree - most, degree)
+        return draws_below([degree] * most, key, words)
+    sizes = list(range(degree - most + 1, degree + 1))
     taken: set[int] = set()
-    for drawn, otherwise in zip(draws_below(last + 1, key, words), last.tolist(), strict=True):
-        taken.add(otherwise if drawn in taken else drawn)
+    for drawn, size in zip(draws_below(sizes, key, words), sizes, strict=True):
+        taken.add(size - 1 if drawn in taken else drawn)
     return sorted(taken)
 
 

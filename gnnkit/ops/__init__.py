@@ -14,6 +14,7 @@ from gnnkit.ops import (  # noqa: F401 (they only register operators)
     k_hop_sample,
     laplacian,
     neighbor_sample,
+    node_sets,
     ollivier,
     ollivier_weighted,
     orthonormal_columns,

@@ -6,5 +6,6 @@ A sampler is an ordinary iterable with a length; one pass is one epoch. Batch ``
 
 from gnnkit.sample._gather import take
 from gnnkit.sample._loader import Loader
+from gnnkit.sample.saint import SaintEdge, SaintFrontier, SaintNode, SaintWalk
 
-__all__ = ["Loader", "take"]
+__all__ = ["Loader", "SaintEdge", "SaintFrontier", "SaintNode", "SaintWalk", "take"]

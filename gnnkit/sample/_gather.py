@@ -48,6 +48,15 @@ def take(data: Any, n_id: Tensor, e_id: Tensor, edge_index: Tensor) -> Any:
     return Data.from_dict(out)
 
 
+def ends_of(graph: Graph, like: Tensor) -> Tensor:
+    """``edge_index`` of a graph whose edges are in order of target, of the dtype and on the device of ``like``."""
+    # What graph.edge_index holds; but it is written once, where the indices of the graph are of another dtype.
+    ends = torch.empty(2, graph.num_edges, dtype=like.dtype)
+    ends[0] = graph.col
+    ends[1] = torch.repeat_interleave(graph.rowptr.diff().to(like.dtype), output_size=graph.num_edges)
+    return ends.to(like.device)
+
+
 def check_parts(data: Any) -> None:
     """Raises DataError where :func:`take` would, so that a sampler can say so when it is made."""
     nothing = torch.empty(0, dtype=torch.int64)

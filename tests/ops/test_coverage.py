@@ -22,6 +22,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "eliminate": ON_CPU_ONLY,
         "eliminated_resistance": ON_CPU_ONLY,
         "fosr": ON_CPU_ONLY,
+        "frontier_sets": ON_CPU_ONLY,
         "graph_random_features": ON_CPU_ONLY,
         "greedy_partition": ON_CPU_ONLY,
         "gtr": ON_CPU_ONLY,
@@ -43,6 +44,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "supporting_edges": ON_CPU_ONLY,
         "traversal_order": ON_CPU_ONLY,
         "walk_pairs": ON_CPU_ONLY,
+        "walk_sets": ON_CPU_ONLY,
         "walk_tokens": ON_CPU_ONLY,
     },
 }

@@ -50,6 +50,7 @@ FUZZED_ELSEWHERE = {
     "eliminate",
     "eliminated_resistance",
     "fosr",
+    "frontier_sets",
     "graph_random_features",
     "greedy_partition",
     "gtr",
@@ -70,6 +71,7 @@ FUZZED_ELSEWHERE = {
     "supporting_edges",
     "traversal_order",
     "walk_pairs",
+    "walk_sets",
     "walk_tokens",
 }
 

@@ -13,7 +13,7 @@ struct SearchScratch {
 
 template <typename I>
 struct Search {
-  const SampledRows<I>& rows;
+  const DrawnGraph<I>& rows;
   int64_t depth;
   int64_t fanout;  // negative: all neighbours
   uint64_t key;
@@ -23,7 +23,7 @@ struct Search {
     int64_t* const mark = scratch.mark.resized(rows.nodes);
     const int64_t search = ++scratch.searches;
     const auto meet = [&](int64_t node) {
-      if (!rows.has_node(node)) return false;
+      if (node < 0) return false;
       if (mark[node] != search) found.push_back(static_cast<I>(node));
       mark[node] = search;
       return true;
@@ -39,17 +39,15 @@ struct Search {
 
   template <typename Meet>
   bool expand(int64_t node, int64_t number, const Meet& meet) const {
-    if (!rows.has_row(node)) return false;
-    const I* const row = rows.col + rows.rowptr[node];
     const int64_t degree = rows.degree(node);
-    bool valid = true;
+    bool valid = degree >= 0;
     if (fanout < 0 || degree <= fanout) {
-      for (int64_t n = 0; n < degree && valid; ++n) valid = meet(row[n]);
+      for (int64_t n = 0; n < degree && valid; ++n) valid = meet(rows.source(node, n));
       return valid;
     }
     Draws draws(key, static_cast<uint32_t>(node), static_cast<uint32_t>(number),
                 static_cast<uint32_t>(static_cast<uint64_t>(number) >> 32));
-    for (int64_t n = 0; n < fanout && valid; ++n) valid = meet(row[draws.below(degree)]);
+    for (int64_t n = 0; n < fanout && valid; ++n) valid = meet(rows.source(node, draws.below(degree)));
     return valid;
   }
 };
@@ -67,11 +65,11 @@ std::tuple<Tensor, Tensor> k_hop_sample(const Tensor& rowptr_in, const Tensor& c
   Tensor members, ptr;
   dispatch_index(col, [&](auto integer) {
     using I = decltype(integer);
-    const SampledRows<I> rows(rowptr, col);
+    const DrawnGraph<I> rows = drawn_graph<I>(rowptr, col);
     const int64_t* const root = read<int64_t>(roots);
     check_range(root, count, rows.nodes);
     const Search<I> search{rows, depth, fanout, static_cast<uint64_t>(seed)};
-    FoundSets<I> found(count, col);
+    RootSets<I> found(count, col);
     std::atomic<bool> valid{true};
     const int64_t chunks = root_chunks(count);
     parallel_with_scratch<SearchScratch>(chunks, [&](SearchScratch& scratch, int64_t chunk) {

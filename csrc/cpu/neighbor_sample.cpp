@@ -49,7 +49,7 @@ using Sampled = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tenso
 template <typename I>
 class Sampling {
  public:
-  Sampling(const SampledRows<I>& rows, bool replace, bool disjoint, uint64_t key)
+  Sampling(const DrawnGraph<I>& rows, bool replace, bool disjoint, uint64_t key)
       : rows_(rows), replace_(replace), disjoint_(disjoint), key_(key) {}
 
   // A node is known by its tree, 0 where there is one for all seeds, and its number in the graph.
@@ -87,8 +87,8 @@ class Sampling {
     std::vector<int64_t> before(1, first_edge);
     for (size_t n = static_cast<size_t>(begin); n < found_.size(); ++n) {
       const int64_t at = node(found_[n]);
-      check_visited(rows_.has_row(at));
       const int64_t degree = rows_.degree(at);
+      check_visited(degree >= 0);
       const bool all = fanout < 0 || (!replace_ && degree <= fanout);
       before.push_back(before.back() + (all ? degree : degree == 0 ? 0 : fanout));
       STD_TORCH_CHECK(before.back() <= kMostEdges,
@@ -108,12 +108,13 @@ class Sampling {
     std::atomic<bool> valid{true};
     parallel_with_scratch<DistinctDraws>(chunks, [&](DistinctDraws& distinct, int64_t chunk) {
       for (int64_t n = count * chunk / chunks; n < count * (chunk + 1) / chunks; ++n) {
-        const int64_t first = before[n], last = before[n + 1];
+        const int64_t first = before[n], last = before[n + 1], at = node(found_[begin + n]);
         draw_of(found_[begin + n], hop, fanout, distinct, position_.data() + first, last - first);
         for (int64_t e = first; e < last; ++e) {
-          from_[e] = rows_.col[position_[e]];
+          from_[e] = rows_.source(at, position_[e]);
           to_[e] = begin + n;
-          if (!rows_.has_node(from_[e])) valid = false;
+          position_[e] += rows_.rowptr[at];
+          if (from_[e] < 0) valid = false;
         }
       }
     });
@@ -121,7 +122,7 @@ class Sampling {
   }
 
   void draw_of(int64_t named, int64_t hop, int64_t fanout, DistinctDraws& distinct, int64_t* out, int64_t count) const {
-    const int64_t at = node(named), degree = rows_.degree(at), first = rows_.rowptr[at];
+    const int64_t at = node(named), degree = rows_.degree(at);
     const bool all = fanout < 0 || (!replace_ && degree <= fanout);
     Draws draws(key_, static_cast<uint32_t>(at), static_cast<uint32_t>(hop), static_cast<uint32_t>(tree(named)));
     if (all) {
@@ -131,7 +132,6 @@ class Sampling {
     } else if (count > 0) {
       distinct.draw(draws, degree, count, out);
     }
-    for (int64_t n = 0; n < count; ++n) out[n] += first;
   }
 
   // Places of the sources of all new edges among the nodes that are found; those that are new come last.
@@ -161,7 +161,7 @@ class Sampling {
   }
 
   static constexpr int64_t kDrawCost = 16;  // of one edge, in elements that a simple pass reads
-  const SampledRows<I>& rows_;
+  const DrawnGraph<I>& rows_;
   bool replace_;
   bool disjoint_;
   uint64_t key_;
@@ -215,7 +215,7 @@ Sampled neighbor_sample(const Tensor& rowptr_in, const Tensor& col_in, const Ten
   Sampled found;
   dispatch_index(col, [&](auto integer) {
     using I = decltype(integer);
-    const SampledRows<I> rows(rowptr, col);
+    const DrawnGraph<I> rows = drawn_graph<I>(rowptr, col);
     Sampling<I> sampling(rows, replace, disjoint, static_cast<uint64_t>(seed));
     sampling.start(read<int64_t>(seeds), count);
     for (int64_t hop = 0; hop < hops; ++hop) sampling.hop(hop, read<int64_t>(fanout)[hop]);

@@ -78,7 +78,7 @@ struct PushScratch {
 template <typename I>
 class Push {
  public:
-  Push(const SampledRows<I>& rows, const Settings& settings, PushScratch& scratch)
+  Push(const DrawnGraph<I>& rows, const Settings& settings, PushScratch& scratch)
       : rows_(rows),
         settings_(settings),
         scratch_(scratch),
@@ -109,29 +109,29 @@ class Push {
  private:
   void touch(int64_t node) {
     // A wrong row is pushed like an empty one, and found out then.
-    const int64_t degree = rows_.has_row(node) ? rows_.degree(node) : 0;
+    const int64_t degree = rows_.degree(node);
     residual_[node].threshold = degree > 0 ? settings_.epsilon * static_cast<double>(degree) : -1;
     scratch_.touched.push_back(node);
   }
 
   bool push(int64_t node) {
-    if (!rows_.has_row(node)) return false;
-    const int64_t first = rows_.rowptr[node], last = rows_.rowptr[node + 1];
+    const int64_t degree = rows_.degree(node);
+    if (degree < 0) return false;
     const double mass = residual_[node].value;
     if (estimate_[node] == 0) scratch_.pushed.push_back(node);
-    if (first == last) {  // the walk stays for ever
+    if (degree == 0) {  // the walk stays for ever
       estimate_[node] += mass;
       residual_[node].value = 0;
       return true;
     }
     const double stays = (1 - settings_.alpha) * mass / 2;
-    const double share = stays / static_cast<double>(last - first);
+    const double share = stays / static_cast<double>(degree);
     estimate_[node] += settings_.alpha * mass;
     residual_[node].value = stays;
-    for (int64_t p = first; p < last; ++p) {
-      if (p + kAhead < last && rows_.has_node(rows_.col[p + kAhead])) prefetch(residual_ + rows_.col[p + kAhead]);
-      const int64_t other = rows_.col[p];
-      if (!rows_.has_node(other)) return false;
+    for (int64_t place = 0; place < degree; ++place) {
+      if (place + kAhead < degree) prefetch(residual_ + std::max<int64_t>(rows_.source(node, place + kAhead), 0));
+      const int64_t other = rows_.source(node, place);
+      if (other < 0) return false;
       Residual& residual = residual_[other];
       if (residual.threshold == 0) touch(other);
       residual.value += share;
@@ -155,7 +155,7 @@ class Push {
   }
 
   static constexpr int64_t kAhead = 8;
-  const SampledRows<I>& rows_;
+  const DrawnGraph<I>& rows_;
   const Settings& settings_;
   PushScratch& scratch_;
   Residual* residual_;
@@ -163,12 +163,12 @@ class Push {
 };
 
 template <typename I>
-std::tuple<Tensor, Tensor, Tensor> push_all(const SampledRows<I>& rows, const Tensor& roots, const Tensor& like,
+std::tuple<Tensor, Tensor, Tensor> push_all(const DrawnGraph<I>& rows, const Tensor& roots, const Tensor& like,
                                             const Settings& settings) {
   const int64_t count = roots.size(0);
   const int64_t* const root = read<int64_t>(roots);
   check_range(root, count, rows.nodes);
-  FoundSets<I> found(count, like);
+  RootSets<I> found(count, like);
   std::vector<std::vector<double>> scores(static_cast<size_t>(count));
   std::atomic<bool> valid{true};
   const int64_t chunks = root_chunks(count);
@@ -204,7 +204,7 @@ std::tuple<Tensor, Tensor, Tensor> ppr_push(const Tensor& rowptr_in, const Tenso
   std::tuple<Tensor, Tensor, Tensor> found;
   dispatch_index(col, [&](auto integer) {
     using I = decltype(integer);
-    found = push_all<I>(SampledRows<I>(rowptr, col), roots, col, {alpha, epsilon, k});
+    found = push_all<I>(drawn_graph<I>(rowptr, col), roots, col, {alpha, epsilon, k});
   });
   return found;
 }

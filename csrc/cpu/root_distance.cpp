@@ -6,15 +6,16 @@ namespace gnnkit {
 namespace {
 
 template <typename I>
-bool search_part(const SampledRows<I>& rows, int64_t begin, int64_t end, int64_t root, int64_t closed,
+bool search_part(const DrawnGraph<I>& rows, int64_t begin, int64_t end, int64_t root, int64_t closed,
                  std::vector<int64_t>& queue, int64_t* distance) {
   queue.assign(1, root);
   distance[root] = 0;
   for (size_t next = 0; next < queue.size(); ++next) {
     const int64_t node = queue[next];
-    if (!rows.has_row(node)) return false;
-    for (int64_t p = rows.rowptr[node]; p < rows.rowptr[node + 1]; ++p) {
-      const int64_t other = rows.col[p];
+    const int64_t degree = rows.degree(node);
+    if (degree < 0) return false;
+    for (int64_t place = 0; place < degree; ++place) {
+      const int64_t other = rows.source(node, place);
       if (other < begin || other >= end || other == closed || distance[other] >= 0) continue;
       distance[other] = distance[node] + 1;
       queue.push_back(other);
@@ -42,7 +43,7 @@ Tensor root_distance(const Tensor& rowptr_in, const Tensor& col_in, const Tensor
   std::fill_n(write<int64_t>(distance), nodes, -1);
   dispatch_index(col, [&](auto integer) {
     using I = decltype(integer);
-    const SampledRows<I> rows(rowptr, col);
+    const DrawnGraph<I> rows = drawn_graph<I>(rowptr, col);
     std::atomic<bool> valid{true};
     const int64_t chunks = std::max<int64_t>(std::min(parts, chunks_for(rows.edges + nodes)), 1);
     parallel_with_scratch<std::vector<int64_t>>(chunks, [&](std::vector<int64_t>& queue, int64_t chunk) {

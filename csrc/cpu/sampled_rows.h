@@ -1,16 +1,12 @@
-// What the samplers share: rows of a graph that are checked when they are visited, since a sampler sees a small part of
-// a graph that may be mapped from a file, and memory for one thread that costs what is touched of it.
+// What the samplers around given roots share: arguments, numbers drawn one after the other, sets of which each belongs
+// to a root, and memory of a thread that costs what is touched of it.
 #pragma once
 
-#include <atomic>
 #include <cstdlib>
 #include <memory>
 #include <new>
 
-#include "common/topology.h"
-#include "cpu/counter_random.h"
-#include "cpu/launch.h"
-#include "cpu/prefetch.h"
+#include "cpu/node_sets.h"
 
 namespace gnnkit {
 
@@ -37,26 +33,10 @@ class LazyZeros {
   int64_t size_ = 0;
 };
 
-// The neighbours of each node, of which any may be wrong.
 template <typename I>
-struct SampledRows {
-  const I* rowptr;
-  const I* col;
-  int64_t nodes;
-  int64_t edges;
-
-  SampledRows(const Tensor& rowptr_tensor, const Tensor& col_tensor)
-      : rowptr(read<I>(rowptr_tensor)),
-        col(read<I>(col_tensor)),
-        nodes(rowptr_tensor.size(0) - 1),
-        edges(col_tensor.size(0)) {}
-
-  int64_t degree(int64_t node) const { return static_cast<int64_t>(rowptr[node + 1]) - rowptr[node]; }
-  bool has_row(int64_t node) const {
-    return rowptr[node] >= 0 && rowptr[node] <= rowptr[node + 1] && rowptr[node + 1] <= edges;
-  }
-  bool has_node(int64_t node) const { return static_cast<uint64_t>(node) < static_cast<uint64_t>(nodes); }
-};
+DrawnGraph<I> drawn_graph(const Tensor& rowptr, const Tensor& col) {
+  return {read<I>(rowptr), read<I>(col), rowptr.size(0) - 1, col.size(0)};
+}
 
 inline void check_sampled(const Tensor& rowptr, const Tensor& col) {
   check_structure(rowptr, col, std::nullopt);
@@ -83,7 +63,7 @@ class Draws {
   int64_t below(int64_t size) {
     if (place_ % 2 == 0) word_ = philox_block(key_, {static_cast<uint32_t>(place_ / 2), second_, third_, fourth_});
     const size_t half = place_++ % 2 * 2;
-    return static_cast<int64_t>(unit_interval(word_[half], word_[half + 1]) * static_cast<double>(size));
+    return gnnkit::below(unit_interval(word_[half], word_[half + 1]), size);
   }
 
  private:
@@ -95,11 +75,11 @@ class Draws {
 
 // Sets of nodes, one for each root, found by several threads in any order.
 template <typename I>
-struct FoundSets {
+struct RootSets {
   std::vector<std::vector<I>> members;
   Tensor ptr;
 
-  FoundSets(int64_t sets, const Tensor& like) : members(static_cast<size_t>(sets)) {
+  RootSets(int64_t sets, const Tensor& like) : members(static_cast<size_t>(sets)) {
     ptr = empty({sets + 1}, like, ScalarType::Long);
   }
 

@@ -1,4 +1,4 @@
-"""Operators behind samplers around given roots: kernels against references, threads, tracing, and calls that are wrong."""
+"""Operators behind samplers around given roots: kernels against references, threads, tracing, and wrong calls."""
 
 from collections.abc import Callable
 from typing import Any

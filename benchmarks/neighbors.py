@@ -9,7 +9,7 @@ import torch
 from torch_geometric.data import Data
 
 from benchmarks.graphs import power_law
-from benchmarks.measure import interleaved, ratio, report
+from benchmarks.measure import interleaved, ratio, report, show
 from gnnkit.sample import Neighbor, ShaDow
 
 NODES, EDGES, BATCHES, REPEATS = 100_000, 1_600_000, 20, 9
@@ -61,7 +61,11 @@ def main() -> None:
         print(f"{name}: {times[name]['targets_per_minute']:,} targets per minute")
     ratios = {f"{PEER} / ours": ratio(times, PEER, OURS)} if PEER in times else {}
     title = f"Batches around targets, {NODES:,} nodes, {EDGES:,} power-law edges"
-    report("neighbors", {"title": title, "times": times, "ratios": ratios}, write=options.write)
+    result = {"title": title, "times": times, "ratios": ratios}
+    if options.write:
+        report("neighbors", result)
+    else:
+        show(result)
 
 
 if __name__ == "__main__":

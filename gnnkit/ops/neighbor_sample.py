@@ -30,7 +30,8 @@ def reference(
     Returns:
         Number of each node, seeds first, then in order of discovery, and its tree (0 if not ``disjoint``), int64
         ``[n]``; the neighbour and the node that has it, as places among these, and the position in ``col`` of each
-        edge, int64 ``[e]``; and how many nodes and edges each hop adds, int64 ``[H + 1]`` (the seeds first) and ``[H]``.
+        edge, int64 ``[e]``; and how many nodes and edges each hop adds, int64 ``[H + 1]`` (the seeds first) and
+        ``[H]``.
     """
     bounds, neighbours = rowptr.tolist(), col.tolist()
     found = [(tree if disjoint else 0, node) for tree, node in enumerate(seeds.tolist())]

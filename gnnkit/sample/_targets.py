@@ -1,5 +1,6 @@
 """Which nodes a sampler starts from, and in which order it does in each epoch."""
 
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ from gnnkit.ops._philox import mixed, philox_words
 from gnnkit.sample._gather import check_parts, take
 from gnnkit.sample._loader import Loader
 
-_NARROW = 2**31 - 1
+_INT32_MAX = 2**31 - 1
 _BITS = 2**64
+# In place of the number of a batch, in the key of the order of all targets.
+_ORDER = -1
 
 
 def key_of(*parts: int) -> int:
@@ -49,7 +52,7 @@ def topology_of(data: Any) -> Graph:
     num_nodes = int(data.num_nodes)
     graph = Graph.from_edge_index(edge_index.detach().cpu(), num_nodes)
     check_parts(data)
-    if graph.col.dtype == torch.int32 or max(num_nodes, graph.num_edges) > _NARROW:
+    if graph.col.dtype == torch.int32 or max(num_nodes, graph.num_edges) > _INT32_MAX:
         return graph
     edge_id = None if graph.edge_id is None else graph.edge_id.int()
     return Graph(graph.rowptr.int(), graph.col.int(), edge_id, num_nodes)
@@ -116,9 +119,9 @@ class TargetLoader(Loader):
         chosen = self._order_of(epoch)[begin:end] if self.shuffle else torch.arange(begin, end)
         return self._around(chosen, epoch, number)
 
+    @abstractmethod
     def _around(self, chosen: Tensor, epoch: int, number: int) -> Data:
         """The batch of the targets ``chosen``, which are given by their places among all of them."""
-        raise NotImplementedError
 
     def _gathered(self, n_id: Tensor, e_id: Tensor, edge_index: Tensor) -> Data:
         """Nodes and edges of the given data, with ``edge_index`` of its dtype, all on its device."""
@@ -132,5 +135,5 @@ class TargetLoader(Loader):
     def _order_of(self, epoch: int) -> Tensor:
         known = self._order  # read once: another thread may be at another epoch
         if known[0] != epoch:
-            known = self._order = (epoch, permutation(self._num_targets, key_of(self.seed, epoch)))
+            known = self._order = (epoch, permutation(self._num_targets, key_of(self.seed, epoch, _ORDER)))
         return known[1]

@@ -14,6 +14,7 @@ from gnnkit.sample._targets import TargetLoader, key_of, nodes_of, topology_of
 
 DIRECTIONS = ("in", "out", "both")
 _MOST_DRAWS = 2**20
+_INT32_MAX = 2**31 - 1
 
 
 class Neighbor(TargetLoader):
@@ -39,7 +40,8 @@ class Neighbor(TargetLoader):
             there several times. Without, a node with no more neighbours than that has all of them, and another one a
             uniform sample of them.
         direction: Neighbours are sources of the edges that arrive at a node (``"in"``), targets of those that leave it
-            (``"out"``), or ``"both"``; an edge that was sampled from both of its ends is there once.
+            (``"out"``), or ``"both"``; an edge that was sampled from both of its ends is there once, or with replacement
+            as often as it was drawn.
         disjoint: Each seed has a subgraph of its own; a node that several seeds reach has a copy for each.
         shuffle: Whether the order of the seeds is drawn anew in each epoch.
         seed: Of all random numbers; every node has its own for each epoch, batch, hop and, where ``disjoint``, seed.
@@ -142,7 +144,7 @@ def _rows_of(graph: Graph, direction: str) -> Graph:
         return graph
     if direction == "out":
         return graph.transpose()
-    edge_index = graph.edge_index
+    edge_index = graph.edge_index if 2 * graph.num_edges <= _INT32_MAX else graph.edge_index.long()
     # A self-loop joins a node with itself once.
     leaving = (edge_index[0] != edge_index[1]).nonzero()[:, 0]
     both = Graph.from_edge_index(torch.cat([edge_index, edge_index[:, leaving].flip(0)], dim=1), graph.num_nodes)

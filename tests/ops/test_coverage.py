@@ -23,6 +23,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "eliminated_resistance": ON_CPU_ONLY,
         "fosr": ON_CPU_ONLY,
         "frontier_sets": ON_CPU_ONLY,
+        "gather_rows": ON_CPU_ONLY,
         "graph_random_features": ON_CPU_ONLY,
         "greedy_partition": ON_CPU_ONLY,
         "gtr": ON_CPU_ONLY,

@@ -99,6 +99,7 @@ bench: build
 	$(BIN)/python -m benchmarks.encodings --only gnm
 	if [ -n "$(GNNKIT_DATA)" ]; then $(BIN)/python -m benchmarks.encodings --only peptides; fi
 	if [ -n "$(GNNKIT_DATA)" ]; then $(BIN)/python -m benchmarks.training_step; fi
+	$(BIN)/python -m benchmarks.saint --write
 	$(BIN)/python -m benchmarks.rewiring --slow-peers
 	if [ -n "$(GNNKIT_DATA)" ]; then $(BIN)/python -m benchmarks.rewiring.real_data; fi
 	$(BIN)/python -m benchmarks.render

@@ -1,4 +1,4 @@
-"""Samplers of GraphSAINT on a graph of 100,000 nodes and 1.6 million power-law edges: 20 subgraphs, induced, as Data."""
+"""Samplers of GraphSAINT on 100,000 nodes and 1.6 million power-law edges: 20 subgraphs, induced, as Data."""
 
 import argparse
 import importlib.util
@@ -9,7 +9,7 @@ import torch
 from torch_geometric.data import Data
 
 from benchmarks.graphs import power_law
-from benchmarks.measure import interleaved, milliseconds, ratio, report, summary
+from benchmarks.measure import interleaved, milliseconds, ratio, report, show, summary
 from gnnkit.sample import SaintEdge, SaintFrontier, SaintNode, SaintWalk
 from gnnkit.sample._saint import Saint
 
@@ -51,7 +51,11 @@ def main() -> None:
     times[f"{OURS}: pre-sampling, coverage {COVERAGE}"] = summary(counting)
     ratios = {f"{PEER} / ours": ratio(times, PEER, OURS)} if PEER in times else {}
     title = f"{STEPS} subgraphs, {NODES:,} nodes, {EDGES:,} power-law edges"
-    report("saint", {"title": title, "times": times, "ratios": ratios}, write=options.write)
+    result = {"title": title, "times": times, "ratios": ratios}
+    if options.write:
+        report("saint", result)
+    else:
+        show(result)
 
 
 if __name__ == "__main__":

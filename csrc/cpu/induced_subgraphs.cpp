@@ -10,6 +10,9 @@ namespace {
 constexpr int64_t kLongRow = 64;
 constexpr int64_t kLongerThanSet = 8;  // from here on, looking for each member in a row is cheaper than reading the row
 
+constexpr int64_t kRowsAhead = 4;
+constexpr int64_t kEntriesAhead = 256;
+
 template <typename I>
 struct Sets {
   const I* rowptr;
@@ -22,6 +25,8 @@ struct Sets {
   int64_t sets;
 
   int64_t degree(int64_t node) const { return rowptr[node + 1] - rowptr[node]; }
+  // Rows are met in no order that the processor could guess.
+  void prefetch_row(int64_t node) const { prefetch(col + rowptr[node], std::min(degree(node), kEntriesAhead)); }
   int64_t set_of(int64_t place) const { return std::upper_bound(ptr, ptr + sets + 1, place) - ptr - 1; }
   bool is_long(int64_t degree, int64_t size) const { return degree >= kLongRow && degree > kLongerThanSet * size; }
 };
@@ -36,25 +41,57 @@ struct Hit {
 template <typename I>
 struct Hits {
   int64_t first_member = 0;
-  std::vector<Hit<I>> hit;
+  std::unique_ptr<Hit<I>[]> hit;  // not a vector, which would write all its room before it is used
+  size_t room = 0;
   size_t used = 0;
 
   Hit<I>* with_room(int64_t more) {
-    if (hit.size() < used + more) hit.resize(std::max(2 * hit.size(), used + static_cast<size_t>(more)));
-    return hit.data() + used;
+    if (room < used + more) {
+      room = std::max({2 * room, used + static_cast<size_t>(more), kLeastRoom});
+      std::unique_ptr<Hit<I>[]> larger(new Hit<I>[room]);
+      std::copy(hit.get(), hit.get() + used, larger.get());
+      hit.swap(larger);
+    }
+    return hit.get() + used;
   }
+
+ private:
+  static constexpr size_t kLeastRoom = 1 << 10;
+};
+
+// One bit per node, set for the members of one set: small enough to stay in the first-level cache where a table of
+// places does not.
+class Membership {
+ public:
+  void enter(const int64_t* begin, const int64_t* end, int64_t nodes) {
+    if (bits_.empty()) bits_.assign(static_cast<size_t>(nodes / kWord + 1), 0);
+    for (const int64_t* node = begin_; node < end_; ++node) bits_[*node / kWord] = 0;
+    for (const int64_t* node = begin; node < end; ++node) bits_[*node / kWord] |= uint64_t{1} << (*node % kWord);
+    begin_ = begin;
+    end_ = end;
+  }
+
+  uint64_t has(uint64_t node) const { return bits_[node / kWord] >> (node % kWord) & 1; }
+
+ private:
+  static constexpr uint64_t kWord = 64;
+  std::vector<uint64_t> bits_;
+  const int64_t* begin_ = nullptr;
+  const int64_t* end_ = nullptr;
 };
 
 template <typename P, typename I>
 struct SetScratch {
   SlotTables<P> tables;
+  Membership membership;
   int64_t set = -1;  // whose members are in a table
   std::vector<Hit<I>> by_search;
 };
 
 template <typename Visit>
 void for_parts(int64_t count, int64_t chunks, const Visit& visit) {
-  parallel_over_chunks(chunks, [&](int64_t chunk) { visit(chunk, count * chunk / chunks, count * (chunk + 1) / chunks); });
+  parallel_over_chunks(chunks,
+                       [&](int64_t chunk) { visit(chunk, count * chunk / chunks, count * (chunk + 1) / chunks); });
 }
 
 void keep_least(std::atomic<int64_t>& least, int64_t value) {
@@ -115,8 +152,9 @@ std::vector<I> sorted_long_rows(const Sets<I>& in) {
 }
 
 // Edges from members of the set to the node of a row, by reading the row.
-template <typename P, typename I, typename Slots>
-int64_t read_row(const Sets<I>& in, const Slots& slots, int64_t set, int64_t node, Hits<I>& out) {
+template <typename P, typename I>
+int64_t read_row(const Sets<I>& in, const HashedSlots<P>& slots, const Membership&, int64_t set, int64_t node,
+                 Hits<I>& out) {
   const P first = static_cast<P>(in.ptr[set]);
   Hit<I>* const hit = out.with_room(in.degree(node));
   int64_t found = 0;
@@ -126,6 +164,24 @@ int64_t read_row(const Sets<I>& in, const Slots& slots, int64_t set, int64_t nod
     hit[found] = {static_cast<I>(place), static_cast<I>(p)};
     found += place >= first;
   }
+  out.used += found;
+  return found;
+}
+
+// The same with a table that does not fit into the first-level cache: only members are looked up in it.
+template <typename P, typename I>
+int64_t read_row(const Sets<I>& in, const ColumnSlots<P>& slots, const Membership& membership, int64_t set,
+                 int64_t node, Hits<I>& out) {
+  const P first = static_cast<P>(in.ptr[set]);
+  Hit<I>* const hit = out.with_room(in.degree(node));
+  int64_t found = 0;
+  for (int64_t p = in.rowptr[node]; p < in.rowptr[node + 1]; ++p) {
+    hit[found].position = static_cast<I>(p);
+    found += membership.has(static_cast<uint64_t>(in.col[p]));
+  }
+  for (int64_t n = 0; n < found; ++n)
+    hit[n].source =
+        static_cast<I>(slots.find(static_cast<int64_t>(in.col[hit[n].position]), first, in.members + first));
   out.used += found;
   return found;
 }
@@ -156,12 +212,13 @@ bool visit_members(const Sets<I>& in, const Slots& slots, const std::vector<I>& 
                    int64_t end, SetScratch<P, I>& scratch, Hits<I>& out, I* count) {
   for (int64_t place = begin; place < end; ++place) {
     const int64_t node = in.members[place], degree = in.degree(node);
+    if (place + kRowsAhead < end) in.prefetch_row(in.members[place + kRowsAhead]);
     if (!order.empty() && in.is_long(degree, in.ptr[set + 1] - in.ptr[set])) {
       count[place] = static_cast<I>(search_row<P>(in, slots, order, set, node, scratch.by_search, out));
       continue;
     }
     if (!all_inside(in.col, in.rowptr[node], in.rowptr[node + 1], in.nodes)) return false;
-    count[place] = static_cast<I>(read_row<P>(in, slots, set, node, out));
+    count[place] = static_cast<I>(read_row<P>(in, slots, scratch.membership, set, node, out));
   }
   return true;
 }
@@ -195,7 +252,11 @@ std::vector<Hits<I>> find_edges(const Sets<I>& in, I* count, std::atomic<int64_t
       const int64_t stop = std::min(end, in.ptr[set + 1]), size = in.ptr[set + 1] - in.ptr[set];
       if (place >= stop) continue;
       with_slots(scratch.tables, in.nodes, size, size, [&](const auto& slots) {
-        if (scratch.set != set) enter<P>(in, slots, set, repeated);
+        if (scratch.set != set) {
+          enter<P>(in, slots, set, repeated);
+          if constexpr (std::is_same_v<std::decay_t<decltype(slots)>, ColumnSlots<P>>)
+            scratch.membership.enter(in.members + in.ptr[set], in.members + in.ptr[set + 1], in.nodes);
+        }
         scratch.set = set;
         if (!visit_members<P>(in, slots, order, set, place, stop, scratch, found[chunk], count)) valid = false;
       });
@@ -235,14 +296,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> induced_subgraphs(const Tensor& rowpt
   dispatch_index(col, [&](auto integer) {
     using I = decltype(integer);
     STD_TORCH_CHECK(count <= std::numeric_limits<I>::max(), "more members than int32 indices can count");
-    const Sets<I> in{read<I>(rowptr), read<I>(col),           rowptr.size(0) - 1, col.size(0), read<int64_t>(members),
-                     count,           read<int64_t>(ptr),     ptr.size(0) - 1};
+    const Sets<I> in{read<I>(rowptr),        read<I>(col), rowptr.size(0) - 1, col.size(0),
+                     read<int64_t>(members), count,        read<int64_t>(ptr), ptr.size(0) - 1};
     std::atomic<int64_t> first_repeated{count};
     I* const bounds = write<I>(out_rowptr);
     std::vector<Hits<I>> found;
-    dispatch_position(count, [&](auto position) {
-      found = find_edges<decltype(position)>(in, bounds + 1, first_repeated);
-    });
+    dispatch_position(count,
+                      [&](auto position) { found = find_edges<decltype(position)>(in, bounds + 1, first_repeated); });
     *write<int64_t>(repeated) = first_repeated < count ? first_repeated.load() : -1;
     accumulate(bounds, count);
     out_col = empty({bounds[count]}, col);

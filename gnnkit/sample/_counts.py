@@ -17,7 +17,7 @@ from gnnkit.graph import Graph
 
 _FORMAT = 1
 # Members of the subgraphs that are held at a time; an edge list is some ten times as large.
-_AT_ONCE = 2**17
+_AT_ONCE = 2**16
 
 Draw = Callable[[int, int], tuple[Tensor, Tensor]]
 
@@ -57,6 +57,8 @@ def counted(graph: Graph, draw: Draw, coverage: float, most_members: int) -> Cou
             few that none is drawn in vain.
     """
     node = torch.zeros(graph.num_nodes, dtype=torch.int64)
+    # By position: edges that one node takes in lie side by side there, wherever the caller has them.
+    by_position = Graph(graph.rowptr, graph.col, None, graph.num_src)
     edge = torch.zeros(graph.num_edges, dtype=torch.int64)
     at_once = max(_AT_ONCE // most_members, 1)
     drawn, left = 0, coverage * graph.num_nodes
@@ -64,11 +66,13 @@ def counted(graph: Graph, draw: Draw, coverage: float, most_members: int) -> Cou
         # All but the last of them cannot be enough, whatever their sizes.
         count = min(int(left // most_members) + 1, at_once)
         members, ptr = draw(drawn, count)
-        _, found = ops.induced_subgraphs(graph, members, ptr)
-        node.index_add_(0, members, torch.ones_like(members))
-        edge.index_add_(0, found, torch.ones_like(found))
+        _, found = ops.induced_subgraphs(by_position, members, ptr)
+        node.scatter_add_(0, members, torch.ones_like(members))
+        edge.scatter_add_(0, found, torch.ones_like(found))
         drawn += count
         left -= members.numel()
+    if graph.edge_id is not None:
+        edge = torch.empty_like(edge).index_copy_(0, graph.edge_id.long(), edge)
     return Counts(drawn, node, edge)
 
 

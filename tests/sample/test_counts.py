@@ -73,7 +73,7 @@ def test_weighted_messages_are_the_whole_aggregation_over_all_outcomes():
 @every_sampler
 def test_weighted_messages_tend_to_the_whole_aggregation(name: str):
     data = random_data(20, 60, seed=5)
-    sampler = SAMPLERS[name](data, num_steps=3000, coverage=3000, prefetch=0)
+    sampler = SAMPLERS[name](data, num_steps=1500, coverage=1500, prefetch=0)
     check_aggregation(sampler, data, data.x, list(sampler), tolerance=0.2)
 
 

@@ -1,22 +1,18 @@
 """Graphs as sequences of overlapping patches."""
 
-from typing import Any
-
-import numpy as np
 import torch
 from torch import Tensor
 
 from gnnkit import ops
-from gnnkit._optional import require
 from gnnkit.errors import ConfigError
+from gnnkit.geometry.partition import METHODS, MOST_PARTS, metis, partition
 from gnnkit.geometry.simple_graph import SimpleGraph
 from gnnkit.graph import Graph
 from gnnkit.ops._checks import check_count, check_number
 from gnnkit.sequence._batch import PATCHES, graph_of_nodes, random_keys, simple_graph
 from gnnkit.sequence.tokens import Tokens
 
-METHODS = ("ldg", "metis")
-_MOST_PATCHES = 2**20
+_METIS = 'PatchTokens(method="metis")'
 _KEYS = 2**62
 
 
@@ -62,7 +58,7 @@ class PatchTokens(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.num_patches = check_count("num_patches", num_patches, 1)
-        if num_patches > _MOST_PATCHES:
+        if num_patches > MOST_PARTS:
             raise ConfigError(f"num_patches must be at most 2^20, got {num_patches}")
         self.num_hops = check_count("num_hops", num_hops, 0)
         if method not in METHODS:
@@ -72,7 +68,7 @@ class PatchTokens(torch.nn.Module):
         self.method = method
         self.drop_edges = drop_edges
         if method == "metis":
-            _metis()
+            metis(_METIS)
 
     @property
     def is_random(self) -> bool:
@@ -91,8 +87,7 @@ class PatchTokens(torch.nn.Module):
         if self.is_random:
             keys = random_keys(simple.num_edges, seed, PATCHES, torch.device("cpu"))
             simple = SimpleGraph.from_ends(simple.ends[:, keys >= self.drop_edges * _KEYS], simple.num_nodes)
-        divide = _greedy_parts if self.method == "ldg" else _metis_parts
-        part = divide(simple, bounds, self.num_patches).to(graph.device)
+        part = partition(simple, bounds, self.num_patches, self.method, purpose=_METIS).to(graph.device)
         patch = number * self.num_patches + part
         num_patches = (ptr.size(0) - 1) * self.num_patches
         members, token_ptr = _expanded(graph, patch, num_patches, self.num_hops)
@@ -105,30 +100,6 @@ class PatchTokens(torch.nn.Module):
             f"num_patches={self.num_patches}, num_hops={self.num_hops}, method={self.method!r}, "
             f"drop_edges={self.drop_edges}"
         )
-
-
-def _greedy_parts(simple: SimpleGraph, ptr: Tensor, num_parts: int) -> Tensor:
-    # Roots in order of index, and with them the nodes, come graph by graph.
-    order = torch.ops.gnnkit.traversal_order(simple.rowptr, simple.col, torch.arange(simple.num_nodes), False)
-    return torch.ops.gnnkit.greedy_partition(simple.rowptr, simple.col, order, ptr, num_parts)
-
-
-def _metis_parts(simple: SimpleGraph, ptr: Tensor, num_parts: int) -> Tensor:
-    pymetis, part = _metis(), np.empty(simple.num_nodes, dtype=np.int64)
-    rowptr, col = simple.rowptr.numpy(), simple.col.numpy()
-    bounds = ptr.tolist()
-    for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
-        if end - begin <= num_parts:  # METIS would put all of them into one part
-            part[begin:end] = np.arange(end - begin)
-            continue
-        starts = rowptr[begin : end + 1]
-        rows = pymetis.CSRAdjacency(starts - starts[0], col[starts[0] : starts[-1]] - begin)
-        part[begin:end] = pymetis.part_graph(num_parts, rows, recursive=True).vertex_part
-    return torch.from_numpy(part)
-
-
-def _metis() -> Any:
-    return require("pymetis", "pymetis", 'PatchTokens(method="metis")', "metis")
 
 
 def _expanded(graph: Graph, patch: Tensor, num_patches: int, num_hops: int) -> tuple[Tensor, Tensor]:

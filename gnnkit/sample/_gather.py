@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from gnnkit.compat.pyg import has_num_nodes
 from gnnkit.errors import DataError
 from gnnkit.graph import Graph
+from gnnkit.sample._rows import Rows
 
 _NODE, _EDGE, _GRAPH = "node", "edge", "graph"
 
@@ -18,7 +20,8 @@ def take(data: Any, n_id: Tensor, e_id: Tensor, edge_index: Tensor) -> Any:
 
     A tensor or array with one row per node is a node attribute, one with one row per edge an edge attribute; where
     there are as many nodes as edges, those with ``edge`` in their name are of the edges. Anything else belongs to the
-    graph and is taken over as it is, but for a cached :class:`~gnnkit.Graph`, which goes.
+    graph and is taken over as it is, but for a :class:`~gnnkit.Graph`, which goes. Rows of a
+    :class:`~gnnkit.sample.store.FeatureStore` are gathered as those of a tensor are.
 
     Args:
         data: The whole graph; nothing in it is changed.
@@ -38,7 +41,8 @@ def take(data: Any, n_id: Tensor, e_id: Tensor, edge_index: Tensor) -> Any:
     Complexity: the size of what is gathered.
     """
     held = data.to_dict()
-    num_nodes, num_edges = int(data.num_nodes), held["edge_index"].size(1)
+    graph = given_graph(data)
+    num_nodes, num_edges = int(data.num_nodes), held["edge_index"].size(1) if graph is None else graph.num_edges
     out: dict[str, Any] = {"edge_index": edge_index, "num_nodes": n_id.numel(), "n_id": n_id, "e_id": e_id}
     for name, value in held.items():
         if name in out or isinstance(value, Graph):
@@ -48,8 +52,29 @@ def take(data: Any, n_id: Tensor, e_id: Tensor, edge_index: Tensor) -> Any:
     return Data.from_dict(out)
 
 
-def ends_of(graph: Graph, like: Tensor) -> Tensor:
-    """``edge_index`` of a graph whose edges are in order of target, of the dtype and on the device of ``like``."""
+def given_graph(data: Any) -> Graph | None:
+    """``data.graph`` where it stands in for ``data.edge_index``, which is missing; else None.
+
+    Raises:
+        DataError: If it has not as many nodes as ``data``.
+    """
+    graph = getattr(data, "graph", None)
+    if not isinstance(graph, Graph) or getattr(data, "edge_index", None) is not None:
+        return None
+    if not has_num_nodes(data) or int(data.num_nodes) != graph.num_src or graph.num_src != graph.num_dst:
+        raise DataError(
+            f"data.num_nodes must be set to the number of nodes of data.graph, which leads from "
+            f"{graph.num_src} nodes to {graph.num_dst}; a bipartite graph cannot be sampled from"
+        )
+    return graph
+
+
+def ends_of(graph: Graph, like: Tensor | None) -> Tensor:
+    """``edge_index`` of a graph whose edges are in order of target, of the dtype and on the device of ``like``.
+
+    None: int64, on the CPU.
+    """
+    like = torch.empty(0, dtype=torch.int64) if like is None else like
     # What graph.edge_index holds; but it is written once, where the indices of the graph are of another dtype.
     ends = torch.empty(2, graph.num_edges, dtype=like.dtype)
     ends[0] = graph.col
@@ -64,6 +89,8 @@ def check_parts(data: Any) -> None:
 
 
 def _kind(name: str, value: object, num_nodes: int, num_edges: int) -> str:
+    if isinstance(value, Rows):
+        return _EDGE if len(value) == num_edges and (len(value) != num_nodes or "edge" in name) else _NODE
     if not isinstance(value, (Tensor, np.ndarray)):
         return _GRAPH
     if isinstance(value, Tensor) and value.layout != torch.strided:
@@ -82,6 +109,8 @@ def _kind(name: str, value: object, num_nodes: int, num_edges: int) -> str:
 
 
 def _rows(value: Any, number: Tensor) -> Any:
+    if isinstance(value, Rows):
+        return value.gather(number)
     if isinstance(value, Tensor):
         return value.index_select(0, number.to(value.device))
     return value[number.cpu().numpy()]

@@ -11,7 +11,7 @@ from gnnkit.errors import ConfigError, DataError, DtypeError
 from gnnkit.graph import Graph
 from gnnkit.ops._checks import check_count, check_flag, check_index, check_index_range, check_seed
 from gnnkit.ops._philox import mixed, philox_words
-from gnnkit.sample._gather import check_parts
+from gnnkit.sample._gather import check_parts, given_graph
 from gnnkit.sample._loader import Loader
 
 _NARROW = 2**31 - 1
@@ -34,15 +34,19 @@ def permutation(count: int, key: int) -> Tensor:
 
 
 def topology_of(data: Any) -> Graph:
-    """The graph of a ``Data``, on the CPU, with narrow indices where they suffice.
+    """The graph of a ``Data``, on the CPU, with narrow indices where they suffice; or ``data.graph``, as it is.
 
     Raises:
-        DataError: If ``data`` has no ``edge_index``, or an attribute that cannot follow into a part of a graph.
+        DataError: If ``data`` has neither ``edge_index`` nor ``graph``, or an attribute that cannot follow into a part of a graph.
         IndexRangeError, ShapeError: If ``edge_index`` is no edge list of its nodes.
     """
+    given = given_graph(data)
+    if given is not None:
+        check_parts(data)
+        return given
     edge_index = getattr(data, "edge_index", None)
     if edge_index is None:
-        raise DataError("a sampler needs data.edge_index, [2, E], and found none")
+        raise DataError("a sampler needs data.edge_index, [2, E], or data.graph, and found neither")
     check_index("edge_index", edge_index, dim=2)
     num_nodes = int(data.num_nodes)
     graph = Graph.from_edge_index(edge_index.detach().cpu(), num_nodes)
@@ -63,7 +67,9 @@ def nodes_of(name: str, given: Tensor | None, num_nodes: int) -> Tensor:
         return torch.arange(num_nodes)
     if isinstance(given, Tensor) and given.dtype == torch.bool:
         if given.shape != (num_nodes,):
-            raise DtypeError(f"a mask for {name} must be bool [{num_nodes}], one entry per node, got {tuple(given.shape)}")
+            raise DtypeError(
+                f"a mask for {name} must be bool [{num_nodes}], one entry per node, got {tuple(given.shape)}"
+            )
         return given.cpu().nonzero()[:, 0]
     check_index(name, given)
     chosen = given.detach().cpu().long()

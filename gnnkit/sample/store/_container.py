@@ -199,9 +199,14 @@ def chunks_of(tensor: Tensor) -> Iterator[Tensor]:
         yield tensor[begin : begin + step]
 
 
+def flat_bytes(tensor: Tensor) -> Tensor:
+    """The memory of a tensor, uint8 ``[n]``."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+
+
 def bytes_of(tensor: Tensor) -> memoryview:
-    """The memory of a tensor."""
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    """The memory of a tensor, as what files and checksums take."""
+    return flat_bytes(tensor).numpy().data
 
 
 def sha256_of(tensor: Tensor | None) -> str:

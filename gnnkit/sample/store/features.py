@@ -267,7 +267,7 @@ class FeatureStore(Rows):
         place = torch.empty(len(self), dtype=_index_dtype(len(self)))
         place[order] = torch.arange(len(self), dtype=place.dtype)
         with writing(Path(path), KIND, {}) as file:
-            rows = (self._part(part) for part in order.split(max(2**24 // max(self.row_bytes, 1), 1)))
+            rows = (self.uncounted(part) for part in order.split(max(2**24 // max(self.row_bytes, 1), 1)))
             file.append("rows", rows, self.dtype, self.shape[1:])
             file.append("place", chunks_of(place), place.dtype, ())
         return FeatureStore(path, read_ahead=self.read_ahead)
@@ -280,8 +280,8 @@ class FeatureStore(Rows):
         """
         self._file.verify()
 
-    def _part(self, n_id: Tensor) -> Tensor:
-        """Rows, not counted in the metrics."""
+    def uncounted(self, n_id: Tensor) -> Tensor:
+        """As :meth:`gather`, for valid int64 numbers; the metrics stay as they are."""
         rows, _ = torch.ops.gnnkit.gather_rows(self._bytes, self._cache, self._place, n_id, self.read_ahead)
         return from_bytes(rows, self.dtype, self.shape[1:])
 

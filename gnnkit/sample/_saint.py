@@ -141,7 +141,7 @@ class Saint(Loader):
         name = type(self).__name__
         given = given_graph(data)
         if given is None and not isinstance(data.edge_index, Tensor):
-            raise DataError(f"{name} needs data.edge_index, or data.graph, and both are missing")
+            raise DataError(f"{name} needs data.edge_index, which is missing, or data.graph in its place")
         if not has_num_nodes(data):
             raise DataError(f"{name}: nothing tells the number of nodes; set data.num_nodes")
         num_nodes, mask = int(data.num_nodes), train_mask

@@ -37,7 +37,8 @@ def topology_of(data: Any) -> Graph:
     """The graph of a ``Data``, on the CPU, with narrow indices where they suffice; or ``data.graph``, as it is.
 
     Raises:
-        DataError: If ``data`` has neither ``edge_index`` nor ``graph``, or an attribute that cannot follow into a part of a graph.
+        DataError: If ``data`` has neither ``edge_index`` nor ``graph``, or an attribute that cannot follow into a part of
+            a graph.
         IndexRangeError, ShapeError: If ``edge_index`` is no edge list of its nodes.
     """
     given = given_graph(data)

@@ -71,7 +71,9 @@ class Neighbor(TargetLoader):
     ) -> None:
         graph = topology_of(data)
         self.seeds = nodes_of("seeds", seeds, graph.num_nodes)
-        super().__init__(data, self.seeds.numel(), batch_size=batch_size, shuffle=shuffle, seed=seed, prefetch=prefetch)
+        super().__init__(
+            data, self.seeds.numel(), batch_size=batch_size, shuffle=shuffle, seed=seed, prefetch=prefetch
+        )
         check_flag("replace", replace)
         check_flag("disjoint", disjoint)
         self.fanout = check_fanout(fanout, replace)

@@ -362,7 +362,7 @@ def _converted(part: Tensor, dtype: torch.dtype | None) -> Tensor:
         raise DtypeError(f"rows are {part.dtype}, and a store holds {_names()}; name one of them by dtype=")
     if part.dtype == wanted:
         return part
-    if not wanted.is_floating_point and part.is_floating_point() or part.is_complex():
+    if (not wanted.is_floating_point and part.is_floating_point()) or part.is_complex():
         raise DtypeError(f"rows are {part.dtype}, which {wanted} cannot hold; choose a floating-point dtype")
     made = part.to(wanted)
     if wanted.is_floating_point and not torch.equal(made.isfinite(), part.isfinite()):

@@ -1,4 +1,4 @@
-"""Topology that stays on disk: a graph whose tensors are mapped, and how a file of it is made from parts of its edges."""
+"""Topology that stays on disk: a graph whose tensors are mapped, and how its file is made from parts of its edges."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gnnkit.errors import DataError, DtypeError, ShapeError
+from gnnkit.errors import DataError, ShapeError
 from gnnkit.graph import Graph
 from gnnkit.ops._checks import check_flag, check_index, check_index_range, check_size
 from gnnkit.sample._counts import fingerprint

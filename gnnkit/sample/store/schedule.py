@@ -178,7 +178,7 @@ def record_schedule(sampler: Loader, path: str | Path, *, epoch: int = 0) -> Sch
     }
     bare: Any = copy.copy(sampler)
     ends = {"graph": graph} if data.edge_index is None else {"edge_index": data.edge_index}
-    bare.data = Data(num_nodes=data.num_nodes, **ends)
+    bare.data = Data.from_dict({"num_nodes": int(data.num_nodes), **ends})
     with writing(Path(path), KIND, about) as file:
         _write(file, (bare.make(epoch, number) for number in range(sampler.num_batches)))
     return Schedule(path)

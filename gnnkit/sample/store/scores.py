@@ -1,4 +1,4 @@
-"""Which rows a training will ask for most, and which ones together: what to keep in memory, and in which order on disk."""
+"""Which rows a training asks for most, and which ones together: what to keep in memory, and how to order the disk."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -146,7 +146,7 @@ def _members(batches: Iterable[Any], num_nodes: int) -> Iterable[Tensor]:
     # A schedule has them by themselves: nothing else of its batches is read.
     members = getattr(batches, "members", None)
     for batch in batches if members is None else members():
-        n_id = batch if members is not None else getattr(batch, "n_id", None)
+        n_id: Any = batch if members is not None else getattr(batch, "n_id", None)
         check_tensor("n_id", n_id)
         check_index("n_id", n_id)
         n_id = n_id.detach().cpu().long()

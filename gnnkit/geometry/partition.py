@@ -1,5 +1,6 @@
 """Partitions of the nodes of graphs into parts of nearly equal size with few edges between them."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def _metis_parts(pymetis: Any, simple: SimpleGraph, ptr: Tensor, num_parts: int)
     part = np.empty(simple.num_nodes, dtype=np.int64)
     rowptr, col = simple.rowptr.numpy(), simple.col.numpy()
     bounds = ptr.tolist()
-    for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+    for begin, end in pairwise(bounds):
         if end - begin <= num_parts:  # METIS would put all of them into one part
             part[begin:end] = np.arange(end - begin)
             continue

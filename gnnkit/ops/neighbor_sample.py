@@ -28,9 +28,9 @@ def reference(
         seed: 64 bits.
 
     Returns:
-        Number of each node, seeds first, then in order of discovery, and its tree (0 if not ``disjoint``), int64 ``[n]``;
-        the neighbour and the node that has it, as places among these, and the position in ``col`` of each edge, int64
-        ``[e]``; and how many nodes and edges each hop adds, int64 ``[H + 1]`` (the seeds first) and ``[H]``.
+        Number of each node, seeds first, then in order of discovery, and its tree (0 if not ``disjoint``), int64
+        ``[n]``; the neighbour and the node that has it, as places among these, and the position in ``col`` of each
+        edge, int64 ``[e]``; and how many nodes and edges each hop adds, int64 ``[H + 1]`` (the seeds first) and ``[H]``.
     """
     bounds, neighbours = rowptr.tolist(), col.tolist()
     found = [(tree if disjoint else 0, node) for tree, node in enumerate(seeds.tolist())]
@@ -56,8 +56,8 @@ def reference(
         begin = end
     tree, node = torch.tensor(found, dtype=torch.int64).reshape(-1, 2).T.contiguous()
     source, target, position = torch.tensor(edges, dtype=torch.int64).reshape(-1, 3).T.contiguous()
-    counts = (torch.tensor(counted, dtype=torch.int64) for counted in (nodes_per_hop, edges_per_hop))
-    return (node.clone(), tree.clone(), source.clone(), target.clone(), position.clone(), *counts)
+    nodes, per_hop = torch.tensor(nodes_per_hop), torch.tensor(edges_per_hop, dtype=torch.int64)
+    return node.clone(), tree.clone(), source.clone(), target.clone(), position.clone(), nodes, per_hop
 
 
 def _drawn(degree: int, most: int, replace: bool, key: int, words: tuple[int, int, int]) -> list[int]:
@@ -81,13 +81,11 @@ def _fake(
     rowptr: Tensor, col: Tensor, seeds: Tensor, fanout: Tensor, replace: bool, disjoint: bool, seed: int
 ) -> Sampled:
     context = torch.library.get_ctx()
-    nodes, edges = context.new_dynamic_size(), context.new_dynamic_size()
-    return (
-        *(seeds.new_empty(nodes) for _ in range(2)),
-        *(seeds.new_empty(edges) for _ in range(3)),
-        seeds.new_empty(fanout.size(0) + 1),
-        seeds.new_empty(fanout.size(0)),
-    )
+    node = seeds.new_empty(context.new_dynamic_size())
+    edge = seeds.new_empty(context.new_dynamic_size())
+    of_nodes = (torch.empty_like(node), torch.empty_like(node))
+    of_edges = (torch.empty_like(edge), torch.empty_like(edge), torch.empty_like(edge))
+    return *of_nodes, *of_edges, seeds.new_empty(fanout.size(0) + 1), seeds.new_empty(fanout.size(0))
 
 
 define(

@@ -6,6 +6,23 @@ A sampler is an ordinary iterable with a length; one pass is one epoch. Batch ``
 
 from gnnkit.sample._gather import take
 from gnnkit.sample._loader import Loader
+from gnnkit.sample.cluster import ClusterPartition
+from gnnkit.sample.inference import layerwise_inference
+from gnnkit.sample.negative import negative_edges
+from gnnkit.sample.neighbor import Neighbor
 from gnnkit.sample.saint import SaintEdge, SaintFrontier, SaintNode, SaintWalk
+from gnnkit.sample.shadow import ShaDow
 
-__all__ = ["Loader", "SaintEdge", "SaintFrontier", "SaintNode", "SaintWalk", "take"]
+__all__ = [
+    "ClusterPartition",
+    "Loader",
+    "Neighbor",
+    "SaintEdge",
+    "SaintFrontier",
+    "SaintNode",
+    "SaintWalk",
+    "ShaDow",
+    "layerwise_inference",
+    "negative_edges",
+    "take",
+]

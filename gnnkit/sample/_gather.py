@@ -69,12 +69,13 @@ def given_graph(data: Any) -> Graph | None:
     return graph
 
 
-def ends_of(graph: Graph, like: Tensor | None) -> Tensor:
-    """``edge_index`` of a graph whose edges are in order of target, of the dtype and on the device of ``like``.
+def index_like(data: Any) -> Tensor:
+    """What has the dtype and device of the ``edge_index`` of batches: that of ``data``, else int64 on the CPU."""
+    return torch.empty(2, 0, dtype=torch.int64) if data.edge_index is None else data.edge_index
 
-    None: int64, on the CPU.
-    """
-    like = torch.empty(0, dtype=torch.int64) if like is None else like
+
+def ends_of(graph: Graph, like: Tensor) -> Tensor:
+    """``edge_index`` of a graph whose edges are in order of target, of the dtype and on the device of ``like``."""
     # What graph.edge_index holds; but it is written once, where the indices of the graph are of another dtype.
     ends = torch.empty(2, graph.num_edges, dtype=like.dtype)
     ends[0] = graph.col

@@ -17,7 +17,7 @@ from gnnkit.graph import Graph
 from gnnkit.ops._checks import check_count, check_flag, check_number, check_seed, describe
 from gnnkit.ops._philox import mixed
 from gnnkit.sample._counts import Counts, counted, fingerprint, read, write
-from gnnkit.sample._gather import check_parts, ends_of, given_graph, take
+from gnnkit.sample._gather import check_parts, ends_of, given_graph, index_like, take
 from gnnkit.sample._loader import Loader
 
 _INT32_MAX = 2**31 - 1
@@ -85,7 +85,7 @@ class Saint(Loader):
         """Subgraph ``number`` of an epoch; see :class:`Loader`."""
         members, ptr = self.draw(number, 1, self._key(1 + epoch))
         graph, edge = ops.induced_subgraphs(self._graph, members, ptr)
-        ends = ends_of(graph, self.data.edge_index)
+        ends = ends_of(graph, index_like(self.data))
         device = ends.device
         n_id = members if self._nodes is None else self._nodes[members]
         e_id = edge if self._edges is None else self._edges[edge]

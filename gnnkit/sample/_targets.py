@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from gnnkit.errors import ConfigError, DataError, DtypeError
+from gnnkit.compat.pyg import has_num_nodes
+from gnnkit.errors import ConfigError, DataError, ShapeError
 from gnnkit.graph import Graph
 from gnnkit.ops._checks import check_count, check_flag, check_index, check_index_range, check_seed
 from gnnkit.ops._philox import mixed, philox_words
-from gnnkit.sample._gather import check_parts, given_graph
+from gnnkit.sample._gather import check_parts, given_graph, index_like, take
 from gnnkit.sample._loader import Loader
 
 _NARROW = 2**31 - 1
@@ -37,18 +38,19 @@ def topology_of(data: Any) -> Graph:
     """The graph of a ``Data``, on the CPU, with narrow indices where they suffice; or ``data.graph``, as it is.
 
     Raises:
-        DataError: If ``data`` has neither ``edge_index`` nor ``graph``, or an attribute that cannot follow into a part of
-            a graph.
+        DataError: If ``data`` has neither ``edge_index`` nor ``graph``, or an attribute that cannot follow into a part
+            of a graph.
         IndexRangeError, ShapeError: If ``edge_index`` is no edge list of its nodes.
     """
     given = given_graph(data)
     if given is not None:
         check_parts(data)
         return given
-    edge_index = getattr(data, "edge_index", None)
-    if edge_index is None:
-        raise DataError("a sampler needs data.edge_index, [2, E], or data.graph, and found neither")
-    check_index("edge_index", edge_index, dim=2)
+    edge_index = data.edge_index
+    if not isinstance(edge_index, Tensor):
+        raise DataError("a graph needs data.edge_index, [2, E], which is missing, or data.graph in its place")
+    if not has_num_nodes(data):
+        raise DataError("nothing tells the number of nodes; set data.num_nodes")
     num_nodes = int(data.num_nodes)
     graph = Graph.from_edge_index(edge_index.detach().cpu(), num_nodes)
     check_parts(data)
@@ -68,9 +70,7 @@ def nodes_of(name: str, given: Tensor | None, num_nodes: int) -> Tensor:
         return torch.arange(num_nodes)
     if isinstance(given, Tensor) and given.dtype == torch.bool:
         if given.shape != (num_nodes,):
-            raise DtypeError(
-                f"a mask for {name} must be bool [{num_nodes}], one entry per node, got {tuple(given.shape)}"
-            )
+            raise ShapeError(f"{name} as a mask must have one entry per node, {num_nodes}, got {tuple(given.shape)}")
         return given.cpu().nonzero()[:, 0]
     check_index(name, given)
     chosen = given.detach().cpu().long()
@@ -124,6 +124,15 @@ class TargetLoader(Loader):
     def _around(self, chosen: Tensor, epoch: int, number: int) -> Data:
         """The batch of the targets ``chosen``, which are given by their places among all of them."""
         raise NotImplementedError
+
+    def _gathered(self, n_id: Tensor, e_id: Tensor, edge_index: Tensor) -> Data:
+        """Nodes and edges of the given data, with ``edge_index`` of its dtype, all on its device."""
+        like = index_like(self.data)
+        return take(self.data, n_id.to(like.device), e_id.to(like.device), edge_index.to(like))
+
+    @property
+    def _device(self) -> torch.device:
+        return index_like(self.data).device
 
     def _order_of(self, epoch: int) -> Tensor:
         known = self._order  # read once: another thread may be at another epoch

@@ -25,8 +25,8 @@ def negative_edges(
 ) -> Tensor:
     """Different pairs of nodes that no edge joins, each set of them equally likely.
 
-    No pair is tried and thrown away: numbers are drawn from those of all pairs that are no edge, and the pairs that have
-    these numbers follow from the sorted edges. So the result is exact on dense graphs as well.
+    No pair is tried and thrown away: numbers are drawn from those of all pairs that are no edge, and the pairs that
+    have these numbers follow from the sorted edges. So the result is exact on dense graphs as well.
 
     Args:
         edge_index: The edges, ``[2, E]``, int32 or int64; multi-edges and self-loops may be among them.
@@ -161,7 +161,7 @@ def _distinct(count: int, size: int, seed: int) -> Tensor:
 
 
 def _uniform(key: int, first: int, count: int, size: int) -> np.ndarray:
-    """Draws ``first`` to ``first + count``, uniform in ``[0, size)``; those without a fair share of the words are left out."""
+    """Draws ``first`` to ``first + count``, uniform in ``[0, size)``; a few draws, which would favour some, go."""
     place = np.arange(first, first + count, dtype=np.uint64)
     low, high = place & np.uint64(0xFFFFFFFF), place >> np.uint64(32)
     words = philox_words(np.array(key % 2**64, np.uint64), low, high, 1, 0)

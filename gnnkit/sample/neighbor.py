@@ -10,7 +10,6 @@ from torch_geometric.data import Data
 from gnnkit.errors import ConfigError
 from gnnkit.graph import Graph
 from gnnkit.ops._checks import check_flag
-from gnnkit.sample._gather import take
 from gnnkit.sample._targets import TargetLoader, key_of, nodes_of, topology_of
 
 DIRECTIONS = ("in", "out", "both")
@@ -25,10 +24,10 @@ class Neighbor(TargetLoader):
     batch holds the edges that were sampled, and no others between its nodes; nodes are numbered seeds first, then in
     the order in which they are found; a node that is found again is not sampled again.
 
-    A batch is a ``Data`` with ``edge_index``, which points the way it does in ``data``; ``n_id`` and ``e_id``, its nodes
-    and edges in ``data``; the attributes of these; ``batch_size``, the number of seeds; ``input_id``, their places in
-    ``seeds``; ``num_sampled_nodes`` and ``num_sampled_edges``, how many each hop has added (the seeds first); and
-    ``batch``, the seed of each node, where ``disjoint``.
+    A batch is a ``Data`` with ``edge_index``, which points the way it does in ``data``; ``n_id`` and ``e_id``, its
+    nodes and edges in ``data``; the attributes of these; ``batch_size``, the number of seeds; ``input_id``, their
+    places in ``seeds``; ``num_sampled_nodes`` and ``num_sampled_edges``, how many each hop has added (the seeds first);
+    and ``batch``, the seed of each node, where ``disjoint``.
 
     Args:
         data: The whole graph.
@@ -71,9 +70,7 @@ class Neighbor(TargetLoader):
     ) -> None:
         graph = topology_of(data)
         self.seeds = nodes_of("seeds", seeds, graph.num_nodes)
-        super().__init__(
-            data, self.seeds.numel(), batch_size=batch_size, shuffle=shuffle, seed=seed, prefetch=prefetch
-        )
+        super().__init__(data, self.seeds.numel(), batch_size=batch_size, shuffle=shuffle, seed=seed, prefetch=prefetch)
         check_flag("replace", replace)
         check_flag("disjoint", disjoint)
         self.fanout = check_fanout(fanout, replace)
@@ -109,13 +106,12 @@ class Neighbor(TargetLoader):
                 hop = torch.repeat_interleave(edges_per_hop)[kept]
                 edges_per_hop = torch.bincount(hop, minlength=len(self.fanout))
                 edge, edge_index = edge[kept], edge_index[:, kept]
-        batch = take(self.data, n_id, edge, edge_index)
-        batch.batch_size = seeds.numel()
-        batch.input_id = chosen
+        batch = self._gathered(n_id, edge, edge_index)
+        batch.batch_size, batch.input_id = seeds.numel(), chosen.to(self._device)
         batch.num_sampled_nodes = nodes_per_hop.tolist()
         batch.num_sampled_edges = edges_per_hop.tolist()
         if self.disjoint:
-            batch.batch = tree
+            batch.batch = tree.to(self._device)
         return batch
 
 

@@ -39,7 +39,7 @@ every_entry = pytest.mark.parametrize("name", ENTRIES)
 # What the maximum and the sum are where a logit is NaN is nobody's business: the result is NaN.
 INTERNAL_RESULTS = {"attention": 1}
 # Operators whose front is not in gnnkit.ops: test_cycle_operators, test_transport_operators, test_laplacian_operators,
-# test_feature_operators, test_token_operators.
+# test_feature_operators, test_token_operators, test_node_sets, test_root_operators.
 FUZZED_ELSEWHERE = {
     "balanced_forman",
     "borf",
@@ -55,15 +55,19 @@ FUZZED_ELSEWHERE = {
     "graph_random_features",
     "greedy_partition",
     "gtr",
+    "k_hop_sample",
     "laplacian_solve",
     "least_product",
+    "neighbor_sample",
     "ollivier",
     "ollivier_plan",
     "ollivier_sinkhorn",
     "ollivier_weighted",
     "ollivier_weighted_plan",
+    "ppr_push",
     "return_probabilities",
     "orthonormal_columns",
+    "root_distance",
     "sdrf",
     "second_eigenpair",
     "sketch_sums",

@@ -38,6 +38,7 @@ class MappedGraph(Graph):
     """
 
     path: Path
+    _file: Mapped
 
     def __init__(self, path: str | Path) -> None:
         file = Mapped(path, KIND)

@@ -62,6 +62,11 @@ class Schedule:
         """Number of batches."""
         return len(self._ptr) - 1
 
+    def __iter__(self) -> Iterator[Data]:
+        """What the sampler made of each batch, without the attributes that are gathered."""
+        for number in range(len(self)):
+            yield Data.from_dict(self._made(number))
+
     def n_id(self, number: int) -> Tensor:
         """Nodes of a batch, int64 ``[n]``; nothing else of it is read."""
         return self._tensor(self._record(number)["tensors"]["n_id"])
@@ -81,11 +86,10 @@ class Schedule:
             ConfigError: If there is no such batch.
             DataError: As :func:`~gnnkit.sample.take`.
         """
-        record = self._record(number)
-        made = {name: self._tensor(entry) for name, entry in record["tensors"].items()}
+        made = self._made(number)
         batch = take(data, made["n_id"], made["e_id"], made["edge_index"])
         # In this order, as in the sampler, which sets its own after the gathered ones.
-        for name, value in (made | record["values"]).items():
+        for name, value in made.items():
             batch[name] = value
         return batch
 
@@ -126,6 +130,10 @@ class Schedule:
             DataError: If it is damaged.
         """
         self._file.verify()
+
+    def _made(self, number: int) -> dict[str, Any]:
+        record = self._record(number)
+        return {name: self._tensor(entry) for name, entry in record["tensors"].items()} | record["values"]
 
     def _record(self, number: int) -> dict[str, Any]:
         if check_count("number", number, 0) >= len(self):

@@ -90,9 +90,11 @@ def check_parts(data: Any) -> None:
 
 
 def _kind(name: str, value: object, num_nodes: int, num_edges: int) -> str:
-    if isinstance(value, Rows):
-        return _EDGE if len(value) == num_edges and (len(value) != num_nodes or "edge" in name) else _NODE
-    if not isinstance(value, (Tensor, np.ndarray)):
+    if isinstance(value, Rows) and len(value) not in (num_nodes, num_edges):
+        raise DataError(
+            f"data.{name} has {len(value)} rows, which are those of neither {num_nodes} nodes nor {num_edges} edges"
+        )
+    if not isinstance(value, (Tensor, np.ndarray, Rows)):
         return _GRAPH
     if isinstance(value, Tensor) and value.layout != torch.strided:
         raise DataError(f"data.{name} is a sparse matrix, which does not follow nodes into a subgraph; delete it")
@@ -101,9 +103,9 @@ def _kind(name: str, value: object, num_nodes: int, num_edges: int) -> str:
             f"data.{name} holds numbers of nodes, which mean others in a subgraph; delete it, or sample one graph at "
             "a time where data is a Batch"
         )
-    if value.ndim == 0:
+    if not isinstance(value, Rows) and value.ndim == 0:
         return _GRAPH
-    of_node, of_edge = value.shape[0] == num_nodes, value.shape[0] == num_edges
+    of_node, of_edge = len(value) == num_nodes, len(value) == num_edges
     if of_node and not (of_edge and "edge" in name):
         return _NODE
     return _EDGE if of_edge else _GRAPH

@@ -223,11 +223,15 @@ class _WriteError(OSError):
 
 def _write_at(file: IO[bytes], place: int, content: Any) -> None:
     try:
-        file.seek(place)
-        file.write(content)
-        file.flush()
+        _write(file, place, content)
     except OSError as error:
         raise _WriteError(*error.args) from error
+
+
+def _write(file: IO[bytes], place: int, content: Any) -> None:
+    file.seek(place)
+    file.write(content)
+    file.flush()
 
 
 def _reserve(file: IO[bytes], start: int, count: int) -> None:

@@ -176,7 +176,7 @@ def _degrees(parts: Iterator[Tensor], num_dst: int) -> tuple[Tensor, bool]:
 
 def _place(parts: Iterator[Tensor], rowptr: Tensor, col: Tensor, edge_id: Tensor | None) -> None:
     """Writes sources and numbers of edges to their places; ``rowptr`` says where each row begins."""
-    free, end, number = rowptr[:-1].long(), rowptr[1:], 0
+    free, end, number = rowptr[:-1].to(torch.int64, copy=True), rowptr[1:], 0
     for part in parts:
         target, order = part[1].long().sort(stable=True)
         row, count = torch.unique_consecutive(target, return_counts=True)

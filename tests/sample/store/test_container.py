@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,22 +170,19 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path):
 @pytest.mark.skipif(sys.platform != "linux", reason="a limit on the size of files that raises is of Linux")
 @pytest.mark.parametrize("way", ["append", "place"])
 def test_a_file_that_the_system_does_not_let_grow(tmp_path: Path, way: str):
-    code = f"""
-import resource, torch
-from pathlib import Path
-from gnnkit.errors import DataError
-from gnnkit.sample.store._container import writing
-resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-try:
-    with writing(Path({str(tmp_path)!r}) / "file", "test", {{}}) as file:
-        if {way!r} == "append":
-            file.append("rows", iter([torch.zeros(20_000)] * 9), torch.float32, ())
-        else:
-            file.place("rows", torch.float32, [90_000]).fill_(1)
-except DataError as error:
-    print(error)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "could not be written" in done.stdout
-    assert "File too large" in done.stdout
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+    try:
+        with (
+            pytest.raises(DataError, match=r"could not be written \(.*File too large\)"),
+            writing(tmp_path / "file", KIND, {}) as file,
+        ):
+            if way == "append":
+                file.append("rows", iter([torch.zeros(20_000)] * 9), torch.float32, ())
+            else:
+                file.place("rows", torch.float32, [90_000]).fill_(1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert only_file_in(tmp_path) == []

@@ -78,8 +78,8 @@ class FeatureStore(Rows):
 
     Args:
         path: A file that :meth:`write` or :meth:`reorder` wrote.
-        read_ahead: Whether the system is told which pages are needed before they are read. Without, rows of a file
-            that is in the page cache come a little faster, and those that are not much slower.
+        read_ahead: Whether the system is told which pages are needed before they are read, so that the disk works on
+            all of them at once. Where the whole file is in the page cache already, rows come faster without.
 
     Attributes:
         path: The file.

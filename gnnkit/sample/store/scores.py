@@ -90,7 +90,8 @@ def visit_counts(batches: Iterable[Any], num_nodes: int) -> Tensor:
     """How often each node is in a batch: the scores of an epoch that has been sampled.
 
     Args:
-        batches: A sampler, a :class:`~gnnkit.sample.store.Schedule`, or anything that gives objects with ``n_id``.
+        batches: A sampler, whose next epoch it is, a :class:`~gnnkit.sample.store.Schedule`, or anything that gives
+            objects with ``n_id``.
         num_nodes: Number of nodes of the whole graph.
 
     Returns:

@@ -167,6 +167,14 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path):
         written(tmp_path / "taken" / "file")
 
 
+def too_large(path: Path, way: str) -> None:
+    with writing(path, KIND, {}) as file:
+        if way == "append":
+            file.append("rows", iter([torch.zeros(20_000)] * 9), torch.float32, ())
+        else:
+            file.place("rows", torch.float32, [90_000]).fill_(1)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="a limit on the size of files that raises is of Linux")
 @pytest.mark.parametrize("way", ["append", "place"])
 def test_a_file_that_the_system_does_not_let_grow(tmp_path: Path, way: str):
@@ -175,14 +183,8 @@ def test_a_file_that_the_system_does_not_let_grow(tmp_path: Path, way: str):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
     try:
-        with (
-            pytest.raises(DataError, match=r"could not be written \(.*File too large\)"),
-            writing(tmp_path / "file", KIND, {}) as file,
-        ):
-            if way == "append":
-                file.append("rows", iter([torch.zeros(20_000)] * 9), torch.float32, ())
-            else:
-                file.place("rows", torch.float32, [90_000]).fill_(1)
+        with pytest.raises(DataError, match=r"could not be written \(.*File too large\)"):
+            too_large(tmp_path / "file", way)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert only_file_in(tmp_path) == []

@@ -56,7 +56,7 @@ struct Settings {
 
 struct Residual {
   double value;
-  double threshold;  // 0: not touched yet; negative: without neighbours
+  double threshold;  // stays from root to root; 0: not known yet, negative: there are no neighbours
 };
 
 struct Ranked {
@@ -89,7 +89,7 @@ class Push {
 
   // Leaves the ranked nodes in the scratch; false where the graph is wrong.
   bool run(int64_t root) {
-    touch(root);
+    reach(root);
     residual_[root].value = 1;
     bool valid = true;
     if (residual_[root].value > residual_[root].threshold) scratch_.queue.insert(root);
@@ -99,7 +99,7 @@ class Push {
       valid = valid && push(node);
     }
     rank(root);
-    for (const int64_t node : scratch_.touched) residual_[node] = {0, 0};
+    for (const int64_t node : scratch_.touched) residual_[node].value = 0;
     for (const int64_t node : scratch_.pushed) estimate_[node] = 0;
     scratch_.touched.clear();
     scratch_.pushed.clear();
@@ -107,11 +107,12 @@ class Push {
   }
 
  private:
-  void touch(int64_t node) {
+  void reach(int64_t node) {
+    scratch_.touched.push_back(node);
+    if (residual_[node].threshold != 0) return;
     // A wrong row is pushed like an empty one, and found out then.
     const int64_t degree = rows_.degree(node);
     residual_[node].threshold = degree > 0 ? settings_.epsilon * static_cast<double>(degree) : -1;
-    scratch_.touched.push_back(node);
   }
 
   bool push(int64_t node) {
@@ -128,14 +129,15 @@ class Push {
     const double share = stays / static_cast<double>(degree);
     estimate_[node] += settings_.alpha * mass;
     residual_[node].value = stays;
+    const I* const row = rows_.col + rows_.rowptr[node];
+    if (!all_inside(row, 0, degree, rows_.nodes)) return false;
+    Residual* const residual = residual_;
     for (int64_t place = 0; place < degree; ++place) {
-      if (place + kAhead < degree) prefetch(residual_ + std::max<int64_t>(rows_.source(node, place + kAhead), 0));
-      const int64_t other = rows_.source(node, place);
-      if (other < 0) return false;
-      Residual& residual = residual_[other];
-      if (residual.threshold == 0) touch(other);
-      residual.value += share;
-      if (residual.value > residual.threshold) scratch_.queue.insert(other);
+      if (place + kAhead < degree) prefetch(residual + row[place + kAhead]);
+      const I other = row[place];
+      if (residual[other].value == 0) reach(other);
+      residual[other].value += share;
+      if (residual[other].value > residual[other].threshold) scratch_.queue.insert(other);
     }
     if (residual_[node].value > residual_[node].threshold) scratch_.queue.insert(node);
     return true;

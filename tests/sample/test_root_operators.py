@@ -1,4 +1,4 @@
-"""Operators behind samplers around given roots: kernels against references, threads, tracing, and calls that are wrong."""
+"""Operators behind samplers around given roots: kernels against references, threads, tracing, and wrong calls."""
 
 from collections.abc import Callable
 from typing import Any
@@ -203,7 +203,7 @@ def test_push_gives_the_closed_forms():
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("epsilon", [1e-2, 1e-4, 1e-9])
+@pytest.mark.parametrize("epsilon", [1e-2, 1e-4, 1e-6])
 def test_push_errs_by_no_more_than_its_bound(seed: int, epsilon: float):
     """A cycle through all nodes, so that degrees are at least 1, and other edges, some of them twice."""
     cycle = torch.stack([torch.arange(40), torch.arange(1, 41) % 40])

@@ -1,6 +1,6 @@
 """Generated graphs for the benchmarks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -11,6 +11,22 @@ def power_law(num_nodes: int, num_edges: int, *, exponent: float = 0.8, seed: in
     """Edges whose ends are drawn with probability proportional to ``rank ** -exponent``; nodes are shuffled."""
     rng = np.random.default_rng(seed)
     return torch.from_numpy(_power_law_pairs(rng, num_nodes, exponent)(num_edges))
+
+
+def power_law_parts(
+    num_nodes: int, num_edges: int, size: int, *, exponent: float = 0.8, seed: int = 0
+) -> Callable[[], Iterator[Tensor]]:
+    """As :func:`power_law`, in parts of ``size`` edges; each call gives the same ones again."""
+    cumulative = np.cumsum(np.arange(1, num_nodes + 1) ** -exponent)
+    shuffled = np.random.default_rng(seed).permutation(num_nodes)
+
+    def parts() -> Iterator[Tensor]:
+        for begin in range(0, num_edges, size):
+            rng = np.random.default_rng([seed, begin])
+            drawn = rng.random((2, min(size, num_edges - begin))) * cumulative[-1]
+            yield torch.from_numpy(shuffled[np.searchsorted(cumulative, drawn)])
+
+    return parts
 
 
 def distinct_power_law(num_nodes: int, num_edges: int, *, exponent: float = 0.8, seed: int = 0) -> Tensor:

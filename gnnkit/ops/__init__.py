@@ -8,6 +8,7 @@ from gnnkit.ops import (  # noqa: F401 (they only register operators)
     cycles,
     ego_degrees,
     elimination,
+    gather_rows,
     graph_random_features,
     greedy_edges,
     greedy_partition,

@@ -82,7 +82,9 @@ def fingerprint(graph: Graph, parts: tuple[Tensor | None, ...]) -> str:
     for tensor in (graph.rowptr, graph.col, graph.edge_id, *parts):
         digest.update(b"none" if tensor is None else f"{tuple(tensor.shape)}".encode())
         if tensor is not None:
-            digest.update(tensor.long().contiguous().numpy().data)
+            # Part by part: the tensors of a mapped graph need not fit in memory.
+            for part in tensor.split(_AT_ONCE):
+                digest.update(part.long().contiguous().numpy().data)
     return digest.hexdigest()
 
 

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from gnnkit.compat.pyg import has_num_nodes
 from gnnkit.errors import DataError
 from gnnkit.graph import Graph
+from gnnkit.sample._rows import Rows
 
 _NODE, _EDGE, _GRAPH = "node", "edge", "graph"
 
@@ -18,7 +20,8 @@ def take(data: Any, n_id: Tensor, e_id: Tensor, edge_index: Tensor) -> Any:
 
     A tensor or array with one row per node is a node attribute, one with one row per edge an edge attribute; where
     there are as many nodes as edges, those with ``edge`` in their name are of the edges. Anything else belongs to the
-    graph and is taken over as it is, but for a cached :class:`~gnnkit.Graph`, which goes.
+    graph and is taken over as it is, but for a :class:`~gnnkit.Graph`, which goes. Rows of a
+    :class:`~gnnkit.sample.store.FeatureStore` are gathered as those of a tensor are.
 
     Args:
         data: The whole graph; nothing in it is changed.
@@ -38,7 +41,8 @@ def take(data: Any, n_id: Tensor, e_id: Tensor, edge_index: Tensor) -> Any:
     Complexity: the size of what is gathered.
     """
     held = data.to_dict()
-    num_nodes, num_edges = int(data.num_nodes), held["edge_index"].size(1)
+    graph = given_graph(data)
+    num_nodes, num_edges = int(data.num_nodes), held["edge_index"].size(1) if graph is None else graph.num_edges
     out: dict[str, Any] = {"edge_index": edge_index, "num_nodes": n_id.numel(), "n_id": n_id, "e_id": e_id}
     for name, value in held.items():
         if name in out or isinstance(value, Graph):
@@ -46,6 +50,28 @@ def take(data: Any, n_id: Tensor, e_id: Tensor, edge_index: Tensor) -> Any:
         kind = _kind(name, value, num_nodes, num_edges)
         out[name] = value if kind == _GRAPH else _rows(value, n_id if kind == _NODE else e_id)
     return Data.from_dict(out)
+
+
+def given_graph(data: Any) -> Graph | None:
+    """``data.graph`` where it stands in for ``data.edge_index``, which is missing; else None.
+
+    Raises:
+        DataError: If it has not as many nodes as ``data``.
+    """
+    graph = getattr(data, "graph", None)
+    if not isinstance(graph, Graph) or getattr(data, "edge_index", None) is not None:
+        return None
+    if not has_num_nodes(data) or int(data.num_nodes) != graph.num_src or graph.num_src != graph.num_dst:
+        raise DataError(
+            f"data.num_nodes must be set to the number of nodes of data.graph, which leads from "
+            f"{graph.num_src} nodes to {graph.num_dst}; a bipartite graph cannot be sampled from"
+        )
+    return graph
+
+
+def index_like(data: Any) -> Tensor:
+    """What has the dtype and device of the ``edge_index`` of batches: that of ``data``, else int64 on the CPU."""
+    return torch.empty(2, 0, dtype=torch.int64) if data.edge_index is None else data.edge_index
 
 
 def ends_of(graph: Graph, like: Tensor) -> Tensor:
@@ -64,7 +90,11 @@ def check_parts(data: Any) -> None:
 
 
 def _kind(name: str, value: object, num_nodes: int, num_edges: int) -> str:
-    if not isinstance(value, (Tensor, np.ndarray)):
+    if isinstance(value, Rows) and len(value) not in (num_nodes, num_edges):
+        raise DataError(
+            f"data.{name} has {len(value)} rows, which are those of neither {num_nodes} nodes nor {num_edges} edges"
+        )
+    if not isinstance(value, (Tensor, np.ndarray, Rows)):
         return _GRAPH
     if isinstance(value, Tensor) and value.layout != torch.strided:
         raise DataError(f"data.{name} is a sparse matrix, which does not follow nodes into a subgraph; delete it")
@@ -73,15 +103,17 @@ def _kind(name: str, value: object, num_nodes: int, num_edges: int) -> str:
             f"data.{name} holds numbers of nodes, which mean others in a subgraph; delete it, or sample one graph at "
             "a time where data is a Batch"
         )
-    if value.ndim == 0:
+    if not isinstance(value, Rows) and value.ndim == 0:
         return _GRAPH
-    of_node, of_edge = value.shape[0] == num_nodes, value.shape[0] == num_edges
+    of_node, of_edge = len(value) == num_nodes, len(value) == num_edges
     if of_node and not (of_edge and "edge" in name):
         return _NODE
     return _EDGE if of_edge else _GRAPH
 
 
 def _rows(value: Any, number: Tensor) -> Any:
+    if isinstance(value, Rows):
+        return value.gather(number)
     if isinstance(value, Tensor):
         return value.index_select(0, number.to(value.device))
     return value[number.cpu().numpy()]

@@ -19,7 +19,8 @@ class Loader(ABC):
 
     A subclass says in :attr:`num_batches` how many batches an epoch has, and makes any of them in :meth:`make`, which
     must depend on its two arguments and what the constructor was given alone. So whoever asks for a batch gets the
-    same one: in whatever order, ahead of time or not, in this process or another.
+    same one: in whatever order, ahead of time or not, in this process or another. A sampler keeps the whole graph that
+    it was given as ``data``, and its settings as public attributes: :mod:`gnnkit.sample.store` reads them.
 
     While the caller works on a batch, one thread makes the next ones. An error in it is raised to the caller in place
     of the batch; a loop that is left early ends the thread.

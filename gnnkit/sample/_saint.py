@@ -17,7 +17,7 @@ from gnnkit.graph import Graph
 from gnnkit.ops._checks import check_count, check_flag, check_number, check_seed, describe
 from gnnkit.ops._philox import mixed
 from gnnkit.sample._counts import Counts, counted, fingerprint, read, write
-from gnnkit.sample._gather import check_parts, ends_of, take
+from gnnkit.sample._gather import check_parts, ends_of, given_graph, index_like, take
 from gnnkit.sample._loader import Loader
 
 _INT32_MAX = 2**31 - 1
@@ -85,10 +85,11 @@ class Saint(Loader):
         """Subgraph ``number`` of an epoch; see :class:`Loader`."""
         members, ptr = self.draw(number, 1, self._key(1 + epoch))
         graph, edge = ops.induced_subgraphs(self._graph, members, ptr)
-        ends, device = ends_of(graph, self._data.edge_index), self._data.edge_index.device
+        ends = ends_of(graph, index_like(self.data))
+        device = ends.device
         n_id = members if self._nodes is None else self._nodes[members]
         e_id = edge if self._edges is None else self._edges[edge]
-        batch = take(self._data, n_id.to(device), e_id.to(device), ends)
+        batch = take(self.data, n_id.to(device), e_id.to(device), ends)
         batch.in_degree = self._in_degree[members].to(device)
         if self.coverage > 0:
             norms = self._norms()
@@ -138,12 +139,13 @@ class Saint(Loader):
 
     def _read(self, data: Any, train_mask: Tensor | None) -> None:
         name = type(self).__name__
-        if not isinstance(data.edge_index, Tensor):
-            raise DataError(f"{name} needs data.edge_index, which is missing")
+        given = given_graph(data)
+        if given is None and not isinstance(data.edge_index, Tensor):
+            raise DataError(f"{name} needs data.edge_index, which is missing, or data.graph in its place")
         if not has_num_nodes(data):
             raise DataError(f"{name}: nothing tells the number of nodes; set data.num_nodes")
         num_nodes, mask = int(data.num_nodes), train_mask
-        graph = Graph.from_edge_index(data.edge_index.cpu(), num_nodes)
+        graph = Graph.from_edge_index(data.edge_index.cpu(), num_nodes) if given is None else given
         check_parts(data)
         if num_nodes == 0:
             raise DataError(f"{name}: data has no nodes to draw from")
@@ -151,10 +153,11 @@ class Saint(Loader):
             mask = _checked_mask(mask, num_nodes)
         elif self.inductive:
             raise ConfigError("inductive=True draws from the training nodes alone; say which by train_mask=")
-        if max(num_nodes, graph.num_edges) <= _INT32_MAX:  # half as much to read
+        if given is None and max(num_nodes, graph.num_edges) <= _INT32_MAX:  # half as much to read
             edge_id = None if graph.edge_id is None else graph.edge_id.int()
             graph = Graph(graph.rowptr.int(), graph.col.int(), edge_id, num_nodes)
-        self._data, self._graph, self._nodes, self._edges = data, graph, None, None
+        self.data, self._graph, self._nodes, self._edges = data, graph, None, None
+        self._num_edges = graph.num_edges
         self._wanted = torch.ones(num_nodes, dtype=torch.bool) if mask is None else mask
         if self.inductive:
             self._nodes = self._wanted.nonzero().squeeze(1)
@@ -188,14 +191,11 @@ class Saint(Loader):
 
     def _of_nodes(self, value: Tensor) -> Tensor:
         """One number for each node of the given data; 0 outside of the training graph."""
-        return (
-            value if self._nodes is None else value.new_zeros(self._data.num_nodes).index_copy_(0, self._nodes, value)
-        )
+        return value if self._nodes is None else value.new_zeros(self.data.num_nodes).index_copy_(0, self._nodes, value)
 
     def _of_edges(self, value: Tensor) -> Tensor:
         """One number for each edge of the given data; 0 outside of the training graph."""
-        size = self._data.edge_index.size(1)
-        return value if self._edges is None else value.new_zeros(size).index_copy_(0, self._edges, value)
+        return value if self._edges is None else value.new_zeros(self._num_edges).index_copy_(0, self._edges, value)
 
 
 def _checked_mask(mask: Any, num_nodes: int) -> Tensor:

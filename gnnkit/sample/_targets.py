@@ -13,7 +13,7 @@ from gnnkit.errors import ConfigError, DataError, ShapeError
 from gnnkit.graph import Graph
 from gnnkit.ops._checks import check_count, check_flag, check_index, check_index_range, check_seed
 from gnnkit.ops._philox import mixed, philox_words
-from gnnkit.sample._gather import check_parts, take
+from gnnkit.sample._gather import check_parts, given_graph, index_like, take
 from gnnkit.sample._loader import Loader
 
 _INT32_MAX = 2**31 - 1
@@ -38,15 +38,20 @@ def permutation(count: int, key: int) -> Tensor:
 
 
 def topology_of(data: Any) -> Graph:
-    """The graph of a ``Data``, on the CPU, with narrow indices where they suffice.
+    """The graph of a ``Data``, on the CPU, with narrow indices where they suffice; or ``data.graph``, as it is.
 
     Raises:
-        DataError: If ``data`` has no ``edge_index``, or an attribute that cannot follow into a part of a graph.
+        DataError: If ``data`` has neither ``edge_index`` nor ``graph``, or an attribute that cannot follow into a part
+            of a graph.
         IndexRangeError, ShapeError: If ``edge_index`` is no edge list of its nodes.
     """
+    given = given_graph(data)
+    if given is not None:
+        check_parts(data)
+        return given
     edge_index = data.edge_index
     if not isinstance(edge_index, Tensor):
-        raise DataError("a graph needs data.edge_index, [2, E], which is missing")
+        raise DataError("a graph needs data.edge_index, [2, E], which is missing, or data.graph in its place")
     if not has_num_nodes(data):
         raise DataError("nothing tells the number of nodes; set data.num_nodes")
     num_nodes = int(data.num_nodes)
@@ -125,12 +130,12 @@ class TargetLoader(Loader):
 
     def _gathered(self, n_id: Tensor, e_id: Tensor, edge_index: Tensor) -> Data:
         """Nodes and edges of the given data, with ``edge_index`` of its dtype, all on its device."""
-        like = self.data.edge_index
+        like = index_like(self.data)
         return take(self.data, n_id.to(like.device), e_id.to(like.device), edge_index.to(like))
 
     @property
     def _device(self) -> torch.device:
-        return self.data.edge_index.device
+        return index_like(self.data).device
 
     def _order_of(self, epoch: int) -> Tensor:
         known = self._order  # read once: another thread may be at another epoch

@@ -11,7 +11,7 @@ from gnnkit.errors import ConfigError
 from gnnkit.geometry.partition import METHODS, MOST_PARTS, metis, partition
 from gnnkit.geometry.simple_graph import SimpleGraph
 from gnnkit.ops._checks import check_count
-from gnnkit.sample._gather import ends_of
+from gnnkit.sample._gather import ends_of, index_like
 from gnnkit.sample._targets import TargetLoader, topology_of
 
 
@@ -79,6 +79,6 @@ class ClusterPartition(TargetLoader):
         pieces = [self._nodes[self._ptr[part] : self._ptr[part + 1]] for part in chosen.tolist()]
         n_id = torch.cat(pieces).sort().values
         found, e_id = ops.induced_subgraphs(self._graph, n_id, torch.tensor([0, n_id.numel()]))
-        batch = self._gathered(n_id, e_id, ends_of(found, self.data.edge_index))
+        batch = self._gathered(n_id, e_id, ends_of(found, index_like(self.data)))
         batch.part = self.part[n_id].to(self._device)
         return batch

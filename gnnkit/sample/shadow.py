@@ -12,7 +12,7 @@ from gnnkit import ops
 from gnnkit.errors import ConfigError, DataError, DtypeError, ShapeError
 from gnnkit.graph import Graph
 from gnnkit.ops._checks import check_count, check_index_range, check_number
-from gnnkit.sample._gather import ends_of
+from gnnkit.sample._gather import ends_of, index_like
 from gnnkit.sample._sets import Sets, double_radius_labels, hops, ranked_sets, scores_in, united
 from gnnkit.sample._targets import TargetLoader, key_of, nodes_of, topology_of
 
@@ -138,7 +138,7 @@ class ShaDow(TargetLoader):
         else:
             members, ptr = found[0].members, found[0].ptr
         subgraphs, edge = ops.induced_subgraphs(self._graph, members, ptr)
-        batch = self._gathered(members.long(), edge, ends_of(subgraphs, self.data.edge_index))
+        batch = self._gathered(members.long(), edge, ends_of(subgraphs, index_like(self.data)))
         device = self._device
         roots = torch.stack([ptr[:-1], ptr[:-1] + 1]) if self.has_links else ptr[:-1]
         batch.root_n_id, batch.ptr, batch.input_id = roots.to(device), ptr.to(device), chosen.to(device)

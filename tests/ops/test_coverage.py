@@ -27,6 +27,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "gated_delta": AS_ITS_REFERENCE,
         "gated_delta_backward": AS_ITS_REFERENCE,
         "frontier_sets": ON_CPU_ONLY,
+        "gather_rows": ON_CPU_ONLY,
         "graph_random_features": ON_CPU_ONLY,
         "greedy_partition": ON_CPU_ONLY,
         "gtr": ON_CPU_ONLY,

@@ -54,6 +54,7 @@ FUZZED_ELSEWHERE = {
     "eliminated_resistance",
     "fosr",
     "frontier_sets",
+    "gather_rows",
     "graph_random_features",
     "greedy_partition",
     "gtr",

@@ -32,6 +32,7 @@ TESTS = [
     "tests/rewire/test_greedy.py",
     "tests/ops/test_induced_subgraphs.py",
     "tests/sample/test_node_sets.py",
+    "tests/sample/store/test_gather_rows.py",
     "tests/sample/test_root_operators.py",
     "tests/sequence/test_token_operators.py",
     "tests/sequence/test_traversal_operator.py",

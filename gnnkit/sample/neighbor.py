@@ -40,8 +40,8 @@ class Neighbor(TargetLoader):
             there several times. Without, a node with no more neighbours than that has all of them, and another one a
             uniform sample of them.
         direction: Neighbours are sources of the edges that arrive at a node (``"in"``), targets of those that leave it
-            (``"out"``), or ``"both"``; an edge that was sampled from both of its ends is there once, or with replacement
-            as often as it was drawn.
+            (``"out"``), or ``"both"``; an edge that was sampled from both of its ends is there once, or with
+            replacement as often as it was drawn.
         disjoint: Each seed has a subgraph of its own; a node that several seeds reach has a copy for each.
         shuffle: Whether the order of the seeds is drawn anew in each epoch.
         seed: Of all random numbers; every node has its own for each epoch, batch, hop and, where ``disjoint``, seed.

@@ -35,6 +35,47 @@ class DatasetInfo:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+class Described:
+    """What every dataset says of itself, from its :class:`DatasetInfo`."""
+
+    info: DatasetInfo
+
+    @property
+    def name(self) -> str:
+        """Name of the dataset."""
+        return self.info.name
+
+    @property
+    def task(self) -> str:
+        """Kind of prediction; see :class:`DatasetInfo`."""
+        return self.info.task
+
+    @property
+    def metric(self) -> str:
+        """How predictions are scored; see :class:`DatasetInfo`."""
+        return self.info.metric
+
+    @property
+    def num_outputs(self) -> int:
+        """Width of the model's output."""
+        return self.info.num_outputs
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """SHA-256 of each raw file, for run records."""
+        return self.info.checksums
+
+    @property
+    def official(self) -> bool:
+        """False if any raw file is not the one that the benchmark's authors published; see :attr:`notes`."""
+        return self.info.official
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know before quoting a number."""
+        return self.info.notes
+
+
 class Ragged(NamedTuple):
     """An attribute with its own number of rows in each graph; graph ``g`` has rows ``ptr[g]:ptr[g + 1]``.
 

@@ -1,17 +1,17 @@
 """A dataset of one graph."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from torch import Tensor
 from torch_geometric.data import Data
 
-from gnnkit.data.columns import DatasetInfo
+from gnnkit.data.columns import DatasetInfo, Described
 
 
 @dataclass(frozen=True, eq=False)
-class OneGraph:
+class OneGraph(Described):
     """What datasets of one graph share: the graph, and what is known of it, as an experiment needs it.
 
     Attributes:
@@ -24,41 +24,6 @@ class OneGraph:
 
     info: DatasetInfo
     data: Data
-
-    @property
-    def name(self) -> str:
-        """Name of the dataset."""
-        return self.info.name
-
-    @property
-    def task(self) -> str:
-        """Kind of prediction."""
-        return self.info.task
-
-    @property
-    def metric(self) -> str:
-        """How predictions are scored."""
-        return self.info.metric
-
-    @property
-    def num_outputs(self) -> int:
-        """Width of the model's output."""
-        return self.info.num_outputs
-
-    @property
-    def checksums(self) -> Mapping[str, str]:
-        """SHA-256 of each raw file."""
-        return self.info.checksums
-
-    @property
-    def official(self) -> bool:
-        """Whether all files are those that the authors published."""
-        return self.info.official
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a user should know before quoting a number."""
-        return self.info.notes
 
     @property
     def node(self) -> dict[str, Tensor]:

@@ -13,14 +13,14 @@ from torch.utils.data import Dataset
 from torch_geometric.data import Batch, Data
 
 from gnnkit.data.checks import check_packed, label_statistics
-from gnnkit.data.columns import Column, DatasetInfo, Ragged, ragged_dim
+from gnnkit.data.columns import Column, DatasetInfo, Described, Ragged, ragged_dim
 from gnnkit.data.rows import ids_of, rows_of
 from gnnkit.errors import ShapeError
 
 Ids = Tensor | Sequence[int] | Sequence[bool] | slice | np.ndarray | range
 
 
-class GraphDataset(Dataset[Data]):
+class GraphDataset(Described, Dataset[Data]):
     r"""A dataset of graphs, packed: every attribute is one tensor over all graphs.
 
     With :math:`G` graphs, :math:`N` nodes and :math:`E` directed edges in total, graph :math:`g` owns node rows
@@ -69,41 +69,6 @@ class GraphDataset(Dataset[Data]):
         self.split = dict(split)
         self.ragged = dict(ragged or {})
         check_packed(self)
-
-    @property
-    def name(self) -> str:
-        """Name of the dataset."""
-        return self.info.name
-
-    @property
-    def task(self) -> str:
-        """One of ``multilabel``, ``binary``, ``regression``, ``multiclass``."""
-        return self.info.task
-
-    @property
-    def metric(self) -> str:
-        """One of ``ap``, ``rocauc``, ``rmse``, ``accuracy``."""
-        return self.info.metric
-
-    @property
-    def num_outputs(self) -> int:
-        """Width of the model's output."""
-        return self.info.num_outputs
-
-    @property
-    def checksums(self) -> dict[str, str]:
-        """SHA-256 of each raw file, for run records."""
-        return self.info.checksums
-
-    @property
-    def official(self) -> bool:
-        """False if any raw file is not the one that the benchmark's authors published; see :attr:`notes`."""
-        return self.info.official
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a user should know before quoting a number."""
-        return self.info.notes
 
     @property
     def node_categories(self) -> tuple[int, ...] | None:

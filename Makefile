@@ -96,6 +96,11 @@ bench: build
 	$(BIN)/python -m benchmarks.relational
 	$(BIN)/python -m benchmarks.selective_scan
 	$(BIN)/python -m benchmarks.ssd --write
+	$(BIN)/python -m benchmarks.gated_delta
+	$(BIN)/python -m benchmarks.walk_tokens
+	$(BIN)/python -m benchmarks.hypergraph
+	$(BIN)/python -m benchmarks.segment_topk
+	$(BIN)/python -m benchmarks.neighbors --write
 	$(BIN)/python -m benchmarks.encodings --only cora-size
 	$(BIN)/python -m benchmarks.encodings --only gnm
 	if [ -n "$(GNNKIT_DATA)" ]; then $(BIN)/python -m benchmarks.encodings --only peptides; fi

@@ -108,6 +108,7 @@ int64_t resolve(const Sources& from, const I* place, int64_t num_places, const i
 }
 
 void copy(const Sources& from, const int64_t* where, int64_t count, uint8_t* out) {
+  if (from.bytes == 0) return;  // memcpy takes no null pointer, not even for nothing
   for_parts(count, chunks_for(count * (1 + from.bytes / 8)), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t at = where[i];

@@ -1,9 +1,5 @@
-#include <cstdint>
-#include <vector>
-
-#include "common/arguments.h"
 #include "common/packed.h"
-#include "cpu/launch.h"
+#include "cpu/scan_tasks.h"
 
 namespace gnnkit {
 
@@ -19,6 +15,8 @@ struct DeltaInputs {
   int64_t steps() const { return k.size(1); }
   int64_t values() const { return v.size(3); }
   int64_t sequences() const { return offsets.size(0) - 1; }
+  // Elements of a row of a state as the kernels hold it.
+  int64_t padded() const { return in_whole_vectors(values()); }
   std::vector<int64_t> rows() const { return {tokens(), heads(), values()}; }
   std::vector<int64_t> states(bool wanted) const { return {wanted ? sequences() : 0, heads(), keys(), values()}; }
 
@@ -60,36 +58,6 @@ DeltaInputs delta_inputs(const Tensor& q, const Tensor& k, const Tensor& v, cons
   return in;
 }
 
-// Begins where a cache line does, as all rows of states after it then do in float32.
-template <typename T>
-struct Scratch {
-  std::vector<T> values;
-
-  T* of(int64_t size) {
-    constexpr uintptr_t kLine = 64;
-    const auto needed = static_cast<size_t>(size) + kLine / sizeof(T);
-    if (values.size() < needed) values.resize(needed);
-    const auto address = reinterpret_cast<uintptr_t>(values.data());
-    return reinterpret_cast<T*>((address + kLine - 1) / kLine * kLine);
-  }
-};
-
-// Calls run(scratch, task) for every head of every group of sequences. Nothing is added up across them, so that results
-// do not depend on the groups: small ones suit any number of threads.
-template <typename T, typename Run>
-void for_each_task(const DeltaArgs<T>& args, int64_t sequences, const Run& run) {
-  const int64_t groups = std::max<int64_t>(1, std::min<int64_t>(sequences, args.tokens / 64));
-  const int64_t stride = (args.values + kDeltaLanes - 1) / kDeltaLanes * kDeltaLanes;
-  parallel_with_scratch<Scratch<T>>(groups * args.heads, [&](Scratch<T>& scratch, int64_t index) {
-    const int64_t group = index / args.heads;
-    const int64_t first = row_at_share(args.offsets, sequences, group, groups);
-    const int64_t last = row_at_share(args.offsets, sequences, group + 1, groups);
-    int64_t longest = 0;
-    for (int64_t s = first; s < last; ++s) longest = std::max(longest, args.offsets[s + 1] - args.offsets[s]);
-    run(scratch, DeltaTask{first, last, index % args.heads, stride, (longest + kDeltaTokens - 1) / kDeltaTokens});
-  });
-}
-
 std::tuple<Tensor, Tensor> gated_delta(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& beta,
                                        const OptionalTensor& g, const OptionalTensor& initial, const Tensor& offsets,
                                        double scale, bool reverse, bool keep_final) {
@@ -102,8 +70,9 @@ std::tuple<Tensor, Tensor> gated_delta(const Tensor& q, const Tensor& k, const T
     DeltaArgs<T> args = in.arguments<T>(scale, reverse);
     args.out = write<T>(out);
     args.final_state = keep_final ? write<T>(final_state) : nullptr;
-    for_each_task(args, in.sequences(), [&](Scratch<T>& scratch, const DeltaTask& task) {
-      GNNKIT_CALL(delta_sequences, args, task, scratch.of((args.keys + 2) * task.stride));
+    const int64_t groups = forward_groups(in.tokens(), in.sequences());
+    for_each_scan_task<T>(args.offsets, in.sequences(), groups, in.heads(), [&](auto& scratch, const ScanTask& task) {
+      GNNKIT_CALL(delta_sequences, args, task, scratch.of((in.keys() + 2) * in.padded()));
     });
   });
   return {out, final_state};
@@ -135,10 +104,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> gated_delta_backward(
     args.grad_beta = write<T>(grad_beta);
     args.grad_g = in.g.has_value() ? write<T>(grad_g) : nullptr;
     args.grad_initial = in.initial.has_value() ? write<T>(grad_initial) : nullptr;
-    for_each_task(args, in.sequences(), [&](Scratch<T>& scratch, const DeltaTask& task) {
-      const int64_t chunk = kDeltaTokens * args.steps;
-      const int64_t rows = (2 + chunk + task.checkpoints) * args.keys + chunk + 2;
-      GNNKIT_CALL(delta_backward_sequences, args, task, scratch.of(rows * task.stride));
+    // Nothing is added up across groups here either.
+    const int64_t groups = forward_groups(in.tokens(), in.sequences());
+    for_each_scan_task<T>(args.offsets, in.sequences(), groups, in.heads(), [&](auto& scratch, const ScanTask& task) {
+      const int64_t chunk = kScanTokens * in.steps();
+      const int64_t rows = (2 + chunk + checkpoints_of(args.offsets, task)) * in.keys() + chunk + 2;
+      GNNKIT_CALL(delta_backward_sequences, args, task, scratch.of(rows * in.padded()));
     });
   });
   return {grad_q, grad_k, grad_v, grad_beta, grad_g, grad_initial};

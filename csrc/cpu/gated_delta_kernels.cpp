@@ -1,21 +1,18 @@
 // The gated delta rule: the state of one head of one sequence, a matrix of keys by values, stays in the nearest cache
 // while the tokens pass by. Rows of it are padded to whole vectors with columns that stay zero.
 #include "cpu/kernels.h"
-#include "cpu/math.h"
+#include "cpu/scan_parts.h"
 
 namespace gnnkit::GNNKIT_ISA {
 
 namespace {
-
-template <typename T>
-using Lanes = Vector<T, kLanes<T>>;
 
 // One head of the inputs.
 template <typename T>
 struct Head {
   const DeltaArgs<T>& args;
   int64_t head;
-  int64_t stride;
+  int64_t stride = in_whole_vectors(args.values);
 
   int64_t size() const { return args.keys * stride; }
   int64_t row(int64_t token) const { return token * args.heads + head; }
@@ -46,20 +43,10 @@ struct Head {
   void copy_state(const T* from, T* to) const { std::memcpy(to, from, sizeof(T) * static_cast<size_t>(size())); }
 };
 
-// Calls visit(TileSize, offset) for groups of vectors of a row.
-template <typename T, typename Visit>
-inline void for_each_group(int64_t stride, const Visit& visit) {
-  constexpr int64_t kW = kLanes<T>;
-  int64_t offset = 0;
-  for (; stride - offset >= 4 * kW; offset += 4 * kW) visit(TileSize<4>{}, offset);
-  if (stride - offset >= 2 * kW) visit(TileSize<2>{}, offset), offset += 2 * kW;
-  if (stride - offset >= kW) visit(TileSize<1>{}, offset);
-}
-
 // sum += state^T weights, for K vectors of columns. Four sums at once hide how long each addition takes.
 template <int K, typename T>
 inline void add_weighted_rows(const T* state, int64_t stride, int64_t keys, const T* weights, Lanes<T> (&sum)[K]) {
-  constexpr int kW = kLanes<T>;
+  constexpr int kW = kWidth<T>;
   constexpr int kChains = 4 / K;
   Lanes<T> chains[kChains][K] = {};
   int64_t key = 0;
@@ -76,19 +63,19 @@ inline void add_weighted_rows(const T* state, int64_t stride, int64_t keys, cons
 // out = factor * state^T weights, a padded row.
 template <typename T>
 inline void weighted_rows(const Head<T>& head, const T* state, const T* weights, T factor, T* out) {
-  for_each_group<T>(head.stride, [&](auto group, int64_t offset) {
+  for_each_row_tile<T>(head.stride, [&](auto group, int64_t offset) {
     constexpr int kGroup = decltype(group)::value;
     Lanes<T> sum[kGroup] = {};
     add_weighted_rows<kGroup, T>(state + offset, head.stride, head.args.keys, weights, sum);
-    for (int i = 0; i < kGroup; ++i) store<kLanes<T>>(out + offset + i * kLanes<T>, factor * sum[i]);
+    for (int i = 0; i < kGroup; ++i) store<kWidth<T>>(out + offset + i * kWidth<T>, factor * sum[i]);
   });
 }
 
 // state = decay state + k (beta error)^T with error = v - decay state^T k; the error is left in the place of v.
 template <typename T>
 inline void delta_step(const Head<T>& head, T decay, const T* k, T beta, T* state, T* v) {
-  constexpr int kW = kLanes<T>;
-  for_each_group<T>(head.stride, [&](auto group, int64_t offset) {
+  constexpr int kW = kWidth<T>;
+  for_each_row_tile<T>(head.stride, [&](auto group, int64_t offset) {
     constexpr int kGroup = decltype(group)::value;
     Lanes<T> sum[kGroup] = {}, written[kGroup];
     add_weighted_rows<kGroup, T>(state + offset, head.stride, head.args.keys, k, sum);
@@ -105,16 +92,8 @@ inline void delta_step(const Head<T>& head, T decay, const T* k, T beta, T* stat
 }
 
 template <typename T>
-inline T product(const T* a, const T* b, int64_t size) {
-  constexpr int kW = kLanes<T>;
-  Lanes<T> sum{};
-  for (int64_t i = 0; i < size; i += kW) sum += load<kW>(a + i) * load<kW>(b + i);
-  return sum_of<kW, T>(sum);
-}
-
-template <typename T>
 inline void multiply(T* row, T factor, int64_t size) {
-  constexpr int kW = kLanes<T>;
+  constexpr int kW = kWidth<T>;
   for (int64_t i = 0; i < size; i += kW) store<kW>(row + i, factor * load<kW>(row + i));
 }
 
@@ -131,49 +110,38 @@ inline void advance(const Head<T>& head, int64_t token, T* state, T* v) {
   }
 }
 
-// Where the tokens of a sequence are, in the order in which they are read.
-struct Order {
-  int64_t first;
-  int64_t direction;
-  int64_t length;
-
-  Order(int64_t begin, int64_t end, bool reverse)
-      : first(reverse ? end - 1 : begin), direction(reverse ? -1 : 1), length(end - begin) {}
-  int64_t token(int64_t place) const { return first + direction * place; }
-};
-
 template <typename T>
 class Backward {
  public:
-  Backward(const DeltaArgs<T>& args, const DeltaTask& task, T* scratch) : head_{args, task.head, task.stride} {
-    const int64_t size = head_.size(), rows = kDeltaTokens * args.steps;
+  Backward(const DeltaArgs<T>& args, const ScanTask& task, T* scratch) : head_{args, task.block} {
+    const int64_t size = head_.size(), rows = kScanTokens * args.steps;
     state_ = scratch;
     flow_ = state_ + size;
     before_ = flow_ + size;
-    kept_ = before_ + rows * size;
-    errors_ = kept_ + task.checkpoints * size;
-    upstream_ = errors_ + rows * task.stride;
-    to_error_ = upstream_ + task.stride;
+    errors_ = before_ + rows * size;
+    upstream_ = errors_ + rows * head_.stride;
+    to_error_ = upstream_ + head_.stride;
+    kept_ = to_error_ + head_.stride;
   }
 
   void sequence(int64_t index) {
     const DeltaArgs<T>& args = head_.args;
-    const Order order(args.offsets[index], args.offsets[index + 1], args.reverse);
-    const int64_t size = head_.size(), chunks = (order.length + kDeltaTokens - 1) / kDeltaTokens;
+    const int64_t begin = args.offsets[index], end = args.offsets[index + 1], length = end - begin;
+    const int64_t size = head_.size(), chunks = (length + kScanTokens - 1) / kScanTokens;
     head_.load_state(args.initial, index, state_);
     for (int64_t chunk = 0; chunk < chunks; ++chunk) {
       head_.copy_state(state_, kept_ + chunk * size);
       if (chunk + 1 == chunks) break;
-      for (int64_t place = chunk * kDeltaTokens; place < (chunk + 1) * kDeltaTokens; ++place)
-        advance(head_, order.token(place), state_, errors_);
+      for (int64_t place = chunk * kScanTokens; place < (chunk + 1) * kScanTokens; ++place)
+        advance(head_, token_at(args, begin, end, place), state_, errors_);
     }
     head_.load_state(args.grad_final, index, flow_);
     for (int64_t chunk = chunks - 1; chunk >= 0; --chunk) {
-      const int64_t begin = chunk * kDeltaTokens, rest = order.length - begin;
-      const int64_t count = rest < kDeltaTokens ? rest : kDeltaTokens;
+      const int64_t first = chunk * kScanTokens, rest = length - first;
+      const int64_t count = rest < kScanTokens ? rest : kScanTokens;
       head_.copy_state(kept_ + chunk * size, state_);
-      for (int64_t place = 0; place < count; ++place) replay(order.token(begin + place), place);
-      for (int64_t place = count - 1; place >= 0; --place) go_back(order.token(begin + place), place);
+      for (int64_t place = 0; place < count; ++place) replay(token_at(args, begin, end, first + place), place);
+      for (int64_t place = count - 1; place >= 0; --place) go_back(token_at(args, begin, end, first + place), place);
     }
     if (args.grad_initial != nullptr) head_.store_state(flow_, args.grad_initial, index);
   }
@@ -196,11 +164,11 @@ class Backward {
     const int64_t row = head_.row(token);
     head_.load_row(args.grad + row * args.values, upstream_);
     for (int64_t key = 0; key < args.keys; ++key)
-      args.grad_q[row * args.keys + key] = args.scale * product(state_ + key * head_.stride, upstream_, head_.stride);
+      args.grad_q[row * args.keys + key] = args.scale * dot(state_ + key * head_.stride, upstream_, head_.stride);
   }
 
   void go_back(int64_t token, int64_t place) {
-    constexpr int kW = kLanes<T>;
+    constexpr int kW = kWidth<T>;
     const DeltaArgs<T>& args = head_.args;
     const int64_t row = head_.row(token);
     head_.load_row(args.grad + row * args.values, upstream_);
@@ -213,12 +181,12 @@ class Backward {
     }
     for (int64_t step = args.steps - 1; step >= 0; --step) step_back(token, place, step);
     if (args.grad_g == nullptr) return;
-    args.grad_g[row] = product(flow_, before(place, 0), head_.size());
+    args.grad_g[row] = dot(flow_, before(place, 0), head_.size());
     multiply(flow_, head_.decay(token), head_.size());
   }
 
   void step_back(int64_t token, int64_t place, int64_t step) {
-    constexpr int kW = kLanes<T>;
+    constexpr int kW = kWidth<T>;
     const DeltaArgs<T>& args = head_.args;
     const int64_t row = head_.row(token, step), stride = head_.stride;
     const T* k = args.k + row * args.keys;
@@ -226,7 +194,7 @@ class Backward {
     T* written = error(place, step);
     const T beta = args.beta[row];
     weighted_rows(head_, flow_, k, T(1), to_error_);
-    args.grad_beta[row] = product(to_error_, written, stride);
+    args.grad_beta[row] = dot(to_error_, written, stride);
     multiply(to_error_, beta, stride);
     multiply(written, beta, stride);
     head_.store_row(to_error_, args.grad_v + row * args.values);
@@ -246,27 +214,27 @@ class Backward {
   Head<T> head_;
   T* state_;
   T* flow_;      // the gradient to the state
-  T* before_;    // [kDeltaTokens, steps, size]: states before each step
-  T* kept_;      // [checkpoints, size]
-  T* errors_;    // [kDeltaTokens, steps, stride]
+  T* before_;    // [kScanTokens, steps, size]: states before each step
+  T* errors_;    // [kScanTokens, steps, stride]
   T* upstream_;  // the gradient to the output
   T* to_error_;
+  T* kept_;  // [checkpoints, size]
 };
 
 }  // namespace
 
 // Scratch: the state, and two rows.
 template <typename T>
-void delta_sequences(const DeltaArgs<T>& args, const DeltaTask& task, T* scratch) {
-  const Head<T> head{args, task.head, task.stride};
+void delta_sequences(const DeltaArgs<T>& args, const ScanTask& task, T* scratch) {
+  const Head<T> head{args, task.block};
   T* state = scratch;
   T* v = state + head.size();
-  T* out = v + task.stride;
+  T* out = v + head.stride;
   for (int64_t sequence = task.first_sequence; sequence < task.last_sequence; ++sequence) {
-    const Order order(args.offsets[sequence], args.offsets[sequence + 1], args.reverse);
+    const int64_t begin = args.offsets[sequence], end = args.offsets[sequence + 1];
     head.load_state(args.initial, sequence, state);
-    for (int64_t place = 0; place < order.length; ++place) {
-      const int64_t token = order.token(place), row = head.row(token);
+    for (int64_t place = 0; place < end - begin; ++place) {
+      const int64_t token = token_at(args, begin, end, place), row = head.row(token);
       advance(head, token, state, v);
       weighted_rows(head, state, args.q + row * args.keys, args.scale, out);
       head.store_row(out, args.out + row * args.values);
@@ -275,16 +243,16 @@ void delta_sequences(const DeltaArgs<T>& args, const DeltaTask& task, T* scratch
   }
 }
 
-// Scratch: 2 + kDeltaTokens steps + checkpoints states, and kDeltaTokens steps + 2 rows.
+// Scratch: 2 + kScanTokens steps + checkpoints states, and kScanTokens steps + 2 rows.
 template <typename T>
-void delta_backward_sequences(const DeltaArgs<T>& args, const DeltaTask& task, T* scratch) {
+void delta_backward_sequences(const DeltaArgs<T>& args, const ScanTask& task, T* scratch) {
   Backward<T> backward(args, task, scratch);
   for (int64_t sequence = task.first_sequence; sequence < task.last_sequence; ++sequence) backward.sequence(sequence);
 }
 
-template void delta_sequences<float>(const DeltaArgs<float>&, const DeltaTask&, float*);
-template void delta_sequences<double>(const DeltaArgs<double>&, const DeltaTask&, double*);
-template void delta_backward_sequences<float>(const DeltaArgs<float>&, const DeltaTask&, float*);
-template void delta_backward_sequences<double>(const DeltaArgs<double>&, const DeltaTask&, double*);
+template void delta_sequences<float>(const DeltaArgs<float>&, const ScanTask&, float*);
+template void delta_sequences<double>(const DeltaArgs<double>&, const ScanTask&, double*);
+template void delta_backward_sequences<float>(const DeltaArgs<float>&, const ScanTask&, float*);
+template void delta_backward_sequences<double>(const DeltaArgs<double>&, const ScanTask&, double*);
 
 }  // namespace gnnkit::GNNKIT_ISA

@@ -67,18 +67,6 @@ struct ScanTask {
   int64_t block;
 };
 
-// One head of some sequences, and the sizes of the scratch that it takes.
-struct DeltaTask {
-  int64_t first_sequence;
-  int64_t last_sequence;
-  int64_t head;
-  int64_t stride;  // values of a row of the state, padded with zeros to whole vectors of any instruction set
-  int64_t checkpoints;
-};
-// The backward pass keeps the state before every so many tokens, and makes those in between again.
-constexpr int64_t kDeltaTokens = 32;
-constexpr int64_t kDeltaLanes = 16;
-
 #define GNNKIT_DECLARE_KERNELS(isa)                                                  \
   namespace isa {                                                                    \
   template <typename T, typename I>                                                  \
@@ -123,9 +111,9 @@ constexpr int64_t kDeltaLanes = 16;
   template <typename T>                                                              \
   void ssd_backward_sequences(const SsdArgs<T>&, const ScanTask&, T* scratch);       \
   template <typename T>                                                              \
-  void delta_sequences(const DeltaArgs<T>&, const DeltaTask&, T* scratch);           \
+  void delta_sequences(const DeltaArgs<T>&, const ScanTask&, T* scratch);            \
   template <typename T>                                                              \
-  void delta_backward_sequences(const DeltaArgs<T>&, const DeltaTask&, T* scratch);  \
+  void delta_backward_sequences(const DeltaArgs<T>&, const ScanTask&, T* scratch);   \
   template <typename T>                                                              \
   void conv_rows(const ConvArgs<T>&, int64_t begin, int64_t end);                    \
   template <typename T>                                                              \

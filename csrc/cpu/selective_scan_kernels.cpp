@@ -90,11 +90,6 @@ inline void step(const T* delta, const T* input, const T* rates, const T* b, con
   }
 }
 
-template <typename T>
-inline int64_t token_at(const ScanArgs<T>& args, int64_t begin, int64_t end, int64_t place) {
-  return args.reverse ? end - 1 - place : begin + place;
-}
-
 }  // namespace
 
 // Scratch: 2 states * kScanChannels.

@@ -5,11 +5,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gnnkit.errors import DtypeError, ShapeError
+from gnnkit.errors import ShapeError
 from gnnkit.ops._checks import check_flag, check_float, check_number, check_same_device, check_tensor, describe
 from gnnkit.ops._library import define
-from gnnkit.ops._packed import check_offsets, in_float64
+from gnnkit.ops._packed import check_dtypes, check_offsets, check_shapes, in_float64, present
 
+_PER_TOKEN = ("q", "k", "v")
+_SHAPES = {"q": "THK", "k": "TnHK", "v": "TnHV", "beta": "TnH", "g": "TH", "initial_state": "SHKV"}
 _KEPT = 32
 """The backward pass of the reference keeps the states before every so many positions."""
 
@@ -77,9 +79,7 @@ def gated_delta(
     and results: nothing forward; backward, for each thread, the states before every 32nd token of one head of one
     sequence, and those of 32 tokens.
     """
-    optional = {"g": g, "initial_state": initial_state}
-    given = {"q": q, "k": k, "v": v, "beta": beta}
-    given |= {name: value for name, value in optional.items() if value is not None}
+    given = {"q": q, "k": k, "v": v, "beta": beta} | present(g=g, initial_state=initial_state)
     check_flag("reverse", reverse)
     check_flag("return_final_state", return_final_state)
     for name, value in given.items():
@@ -89,20 +89,14 @@ def gated_delta(
         given |= {"k": k.unsqueeze(1), "v": v.unsqueeze(1), "beta": beta.unsqueeze(1)}
     offsets = check_offsets(offsets, _checked_shapes(given, offsets))
     check_same_device(**given, offsets=offsets)
+    check_dtypes(given, _PER_TOKEN, "q")
     dtype = q.dtype
-    for name, value in given.items():
-        may_be_wide = dtype == torch.bfloat16 and name in ("beta", "g", "initial_state")
-        if value.dtype != dtype and not (may_be_wide and value.dtype == torch.float32):
-            raise DtypeError(
-                f"{name} must be {dtype} as q is, got {describe(value)}; convert it with {name}.to(q.dtype)"
-            )
     factor = float(max(q.size(2), 1)) ** -0.5 if scale is None else check_number("scale", scale)
     if dtype == torch.bfloat16:
         given = {name: value.float() for name, value in given.items()}
     out, final_state = torch.ops.gnnkit.gated_delta(
-        given["q"], given["k"], given["v"], given["beta"], given.get("g"), given.get("initial_state"),
-        offsets, factor, reverse, return_final_state,
-    )  # fmt: skip
+        *(given.get(name) for name in _SHAPES), offsets, factor, reverse, return_final_state
+    )
     out = out.to(dtype)
     return (out, final_state) if return_final_state else out
 
@@ -116,23 +110,10 @@ def _checked_shapes(given: dict[str, Tensor], offsets: Tensor) -> int:
             "q must have shape [T, H, K], k [T, n, H, K], v [T, n, H, V] and beta [T, n, H] with n at least 1, or all "
             f"of k, v and beta one dimension less, got {shapes}"
         )
-    (tokens, heads, keys), steps, values = q.shape, k.size(1), v.size(3)
-    expected = {
-        "q": ("[T, H, K]", (tokens, heads, keys)),
-        "k": ("[T, n, H, K]", (tokens, steps, heads, keys)),
-        "v": ("[T, n, H, V]", (tokens, steps, heads, values)),
-        "beta": ("[T, n, H]", (tokens, steps, heads)),
-        "g": ("[T, H]", (tokens, heads)),
-        "initial_state": ("[S, H, K, V]", (max(offsets.numel() - 1, 0), heads, keys, values)),
-    }
-    for name, value in given.items():
-        words, wanted = expected[name]
-        if tuple(value.shape) != wanted:
-            raise ShapeError(
-                f"{name} must have shape {words} = {list(wanted)} to fit q {list(q.shape)}, k {list(k.shape)} and "
-                f"v {list(v.shape)}, got {describe(value)}"
-            )
-    return tokens
+    sizes = {"T": q.size(0), "n": k.size(1), "H": q.size(1), "K": q.size(2), "V": v.size(3)}
+    sizes["S"] = max(offsets.numel() - 1, 0)
+    check_shapes(given, _SHAPES, sizes, f"q {list(q.shape)}, k {list(k.shape)} and v {list(v.shape)}")
+    return q.size(0)
 
 
 class _Reading(NamedTuple):

@@ -162,25 +162,6 @@ def _sets(visited: "np.ndarray", like: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(members).to(like.device), torch.from_numpy(ptr).to(like.device)
 
 
-def _walks_fake(
-    rowptr: Tensor,
-    col: Tensor,
-    cumulative: Tensor | None,
-    num_roots: int,
-    length: int,
-    first: int,
-    count: int,
-    seed: int,
-) -> tuple[Tensor, Tensor]:
-    return _fake(rowptr, count)
-
-
-def _frontiers_fake(
-    rowptr: Tensor, col: Tensor, num_nodes: int, frontier: int, degree_clip: int, first: int, count: int, seed: int
-) -> tuple[Tensor, Tensor]:
-    return _fake(rowptr, count)
-
-
 def _fake(rowptr: Tensor, count: int) -> tuple[Tensor, Tensor]:
     members = torch.library.get_ctx().new_dynamic_size()
     return rowptr.new_empty(members, dtype=torch.int64), rowptr.new_empty(count + 1, dtype=torch.int64)
@@ -190,11 +171,11 @@ define(
     "walk_sets(Tensor rowptr, Tensor col, Tensor? cumulative, int num_roots, int length, int first, int count, "
     "int seed) -> (Tensor, Tensor)",
     reference=walks_reference,
-    fake=_walks_fake,
+    fake=lambda rowptr, col, cumulative, num_roots, length, first, count, seed: _fake(rowptr, count),
 )
 define(
     "frontier_sets(Tensor rowptr, Tensor col, int num_nodes, int frontier, int degree_clip, int first, int count, "
     "int seed) -> (Tensor, Tensor)",
     reference=frontiers_reference,
-    fake=_frontiers_fake,
+    fake=lambda rowptr, col, num_nodes, frontier, degree_clip, first, count, seed: _fake(rowptr, count),
 )

@@ -93,12 +93,9 @@ def selective_scan(
     check_dtypes(given, _PER_TOKEN, "u")
     dtype = u.dtype
     if dtype == torch.bfloat16:
-        u, delta, A, B, C = (value.float() for value in (u, delta, A, B, C))
-        D, z, delta_bias, initial_state = (
-            None if value is None else value.float() for value in (D, z, delta_bias, initial_state)
-        )
+        given = {name: value.float() for name, value in given.items()}
     out, final_state = torch.ops.gnnkit.selective_scan(
-        u, delta, A, B, C, D, z, delta_bias, initial_state, offsets, delta_softplus, reverse, return_final_state
+        *(given.get(name) for name in _SHAPES), offsets, delta_softplus, reverse, return_final_state
     )
     out = out.to(dtype)
     return (out, final_state) if return_final_state else out

@@ -97,14 +97,10 @@ def ssd(
     check_dtypes(given, _PER_TOKEN, "x")
     dtype = x.dtype
     if dtype == torch.bfloat16:
-        x, delta, A, B, C = (value.float() for value in (x, delta, A, B, C))
-        D, delta_bias, initial_state = (
-            None if value is None else value.float() for value in (D, delta_bias, initial_state)
-        )
+        given = {name: value.float() for name, value in given.items()}
     out, final_state = torch.ops.gnnkit.ssd(
-        x, delta, A, B, C, D, delta_bias, initial_state, offsets, delta_softplus, reverse, chunk_size,
-        return_final_state,
-    )  # fmt: skip
+        *(given.get(name) for name in _SHAPES), offsets, delta_softplus, reverse, chunk_size, return_final_state
+    )
     out = out.to(dtype)
     return (out, final_state) if return_final_state else out
 

@@ -126,8 +126,7 @@ std::tuple<Tensor, Tensor> frontier_sets(const Tensor& rowptr_in, const Tensor& 
   std::tuple<Tensor, Tensor> out;
   dispatch_index(col, [&](auto integer) {
     using I = decltype(integer);
-    const FrontierWalk<I> in{
-        {read<I>(rowptr), read<I>(col), nodes, col.size(0)}, num_nodes, frontier, most, static_cast<uint64_t>(seed)};
+    const FrontierWalk<I> in{drawn_graph<I>(rowptr, col), num_nodes, frontier, most, static_cast<uint64_t>(seed)};
     out = drawn_sets<Frontier>(col, nodes, count, num_nodes,
                                [&](Frontier& scratch, int64_t set, std::vector<int64_t>& visited) {
                                  return draw_frontier(in, static_cast<uint64_t>(first + set), scratch, visited);

@@ -68,21 +68,13 @@ struct Sources {
   int64_t bytes;  // of a row
 };
 
-template <typename Visit>
-void for_parts(int64_t count, int64_t chunks, const Visit& visit) {
-  parallel_over_chunks(chunks, [&](int64_t chunk) {
-    visit(count / chunks * chunk + count % chunks * chunk / chunks,
-          count / chunks * (chunk + 1) + count % chunks * (chunk + 1) / chunks);
-  });
-}
-
 // Where the row of each number is: at least 0 in the file, below 0 in the cache. Gives how many are in the cache.
 template <typename I>
 int64_t resolve(const Sources& from, const I* place, int64_t num_places, const int64_t* index, int64_t count,
                 int64_t* where, Pages& pages) {
   std::atomic<bool> inside{true};
   std::atomic<int64_t> hits{0};
-  for_parts(count, chunks_for(count), [&](int64_t begin, int64_t end) {
+  parallel_over_shares(count, chunks_for(count), [&](int64_t, int64_t begin, int64_t end) {
     int64_t cached = 0;
     for (int64_t i = begin; i < end; ++i) {
       int64_t at = index[i];
@@ -109,7 +101,7 @@ int64_t resolve(const Sources& from, const I* place, int64_t num_places, const i
 
 void copy(const Sources& from, const int64_t* where, int64_t count, uint8_t* out) {
   if (from.bytes == 0) return;  // memcpy takes no null pointer, not even for nothing
-  for_parts(count, chunks_for(count * (1 + from.bytes / 8)), [&](int64_t begin, int64_t end) {
+  parallel_over_shares(count, chunks_for(count * (1 + from.bytes / 8)), [&](int64_t, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t at = where[i];
       const uint8_t* const row = at >= 0 ? from.rows + at * from.bytes : from.cache + (-1 - at) * from.bytes;

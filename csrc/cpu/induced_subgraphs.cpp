@@ -88,12 +88,6 @@ struct SetScratch {
   std::vector<Hit<I>> by_search;
 };
 
-template <typename Visit>
-void for_parts(int64_t count, int64_t chunks, const Visit& visit) {
-  parallel_over_chunks(chunks,
-                       [&](int64_t chunk) { visit(chunk, count * chunk / chunks, count * (chunk + 1) / chunks); });
-}
-
 void keep_least(std::atomic<int64_t>& least, int64_t value) {
   int64_t seen = least;
   while (value < seen && !least.compare_exchange_weak(seen, value)) {
@@ -112,7 +106,7 @@ Work checked_work(const Sets<I>& in) {
   check_range(in.members, in.count, in.nodes);
   std::atomic<bool> valid{true};
   std::atomic<int64_t> all{0}, in_long_rows{0};
-  for_parts(in.count, chunks_for(in.count), [&](int64_t, int64_t begin, int64_t end) {
+  parallel_over_shares(in.count, chunks_for(in.count), [&](int64_t, int64_t begin, int64_t end) {
     Work work;
     int64_t set = in.set_of(begin);
     bool inside = true;

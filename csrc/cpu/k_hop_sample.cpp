@@ -77,10 +77,8 @@ std::tuple<Tensor, Tensor> k_hop_sample(const Tensor& rowptr_in, const Tensor& c
         if (!search.run(scratch, root[n], read<int64_t>(numbers)[n], found.members[n])) valid = false;
     });
     check_visited(valid);
-    members = empty({found.accumulate()}, col);
+    members = found.joined(col);
     ptr = found.ptr;
-    for (int64_t n = 0; n < count; ++n)
-      std::copy(found.members[n].begin(), found.members[n].end(), write<I>(members) + read<int64_t>(ptr)[n]);
   });
   return {members, ptr};
 }

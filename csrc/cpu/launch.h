@@ -52,6 +52,19 @@ void parallel_over_chunks(int64_t chunks, const Run& run) {
   parallel_with_scratch<NoScratch>(chunks, [&](NoScratch&, int64_t chunk) { run(chunk); });
 }
 
+// Where `part` of `parts` equal shares of `count` begins, without their product, which may not fit.
+inline int64_t share_begin(int64_t count, int64_t part, int64_t parts) {
+  return count / parts * part + count % parts * part / parts;
+}
+
+// Calls visit(chunk, begin, end) for `chunks` equal shares of `count`.
+template <typename Visit>
+void parallel_over_shares(int64_t count, int64_t chunks, const Visit& visit) {
+  parallel_over_chunks(chunks, [&](int64_t chunk) {
+    visit(chunk, share_begin(count, chunk, chunks), share_begin(count, chunk + 1, chunks));
+  });
+}
+
 inline int64_t chunks_for(int64_t work) {
   const int64_t threads = torch::stable::get_num_threads();
   if (threads == 1 || work < kSerialWork) return 1;
@@ -64,7 +77,7 @@ template <typename Work>
 int64_t row_at_share(const Work* work_before, int64_t rows, int64_t part, int64_t parts) {
   if (part >= parts) return rows;
   const int64_t total = static_cast<int64_t>(work_before[rows]) + rows;
-  const int64_t target = total / parts * part + total % parts * part / parts;
+  const int64_t target = share_begin(total, part, parts);
   int64_t low = 0;
   int64_t high = rows;
   while (low < high) {
@@ -180,9 +193,8 @@ template <typename I>
 void check_range(const I* index, int64_t count, int64_t size) {
   const int64_t chunks = chunks_for(count);
   std::atomic<bool> inside{true};
-  parallel_over_chunks(chunks, [&](int64_t chunk) {
-    const auto start = [&](int64_t part) { return count / chunks * part + count % chunks * part / chunks; };
-    if (!all_inside(index, start(chunk), start(chunk + 1), size)) inside = false;
+  parallel_over_shares(count, chunks, [&](int64_t, int64_t begin, int64_t end) {
+    if (!all_inside(index, begin, end, size)) inside = false;
   });
   STD_TORCH_CHECK(inside, "an index lies outside of its range");
 }

@@ -7,7 +7,7 @@ namespace gnnkit {
 
 namespace {
 
-constexpr int64_t kMostDraws = int64_t{1} << 20;
+constexpr int64_t kMostReplaced = int64_t{1} << 20;
 constexpr int64_t kMostEdges = int64_t{1} << 31;
 
 // Different numbers in [0, size) by Floyd's algorithm: the n-th draw takes one of the first size - count + n + 1, and
@@ -82,6 +82,8 @@ class Sampling {
  private:
   int64_t name(int64_t tree, int64_t node) const { return tree * rows_.nodes + node; }
 
+  bool takes_all(int64_t degree, int64_t fanout) const { return fanout < 0 || (!replace_ && degree <= fanout); }
+
   // Where the edges of each node of the last hop begin.
   std::vector<int64_t> counts(int64_t begin, int64_t fanout, int64_t first_edge) const {
     std::vector<int64_t> before(1, first_edge);
@@ -89,8 +91,7 @@ class Sampling {
       const int64_t at = node(found_[n]);
       const int64_t degree = rows_.degree(at);
       check_visited(degree >= 0);
-      const bool all = fanout < 0 || (!replace_ && degree <= fanout);
-      before.push_back(before.back() + (all ? degree : degree == 0 ? 0 : fanout));
+      before.push_back(before.back() + (takes_all(degree, fanout) ? degree : degree == 0 ? 0 : fanout));
       STD_TORCH_CHECK(before.back() <= kMostEdges,
                       "more than 2^31 edges would be sampled; give fewer seeds or smaller fan-outs");
     }
@@ -123,9 +124,8 @@ class Sampling {
 
   void draw_of(int64_t named, int64_t hop, int64_t fanout, DistinctDraws& distinct, int64_t* out, int64_t count) const {
     const int64_t at = node(named), degree = rows_.degree(at);
-    const bool all = fanout < 0 || (!replace_ && degree <= fanout);
     Draws draws(key_, static_cast<uint32_t>(at), static_cast<uint32_t>(hop), static_cast<uint32_t>(tree(named)));
-    if (all) {
+    if (takes_all(degree, fanout)) {
       for (int64_t n = 0; n < count; ++n) out[n] = n;
     } else if (replace_) {
       for (int64_t n = 0; n < count; ++n) out[n] = draws.below(degree);
@@ -209,7 +209,7 @@ Sampled neighbor_sample(const Tensor& rowptr_in, const Tensor& col_in, const Ten
   for (int64_t hop = 0; hop < hops; ++hop) {
     const int64_t most = read<int64_t>(fanout)[hop];
     STD_TORCH_CHECK(most >= -1, "a fan-out must be at least 0, or -1 for all neighbours");
-    STD_TORCH_CHECK(!replace || most <= kMostDraws, "a fan-out with replacement must be at most 2^20");
+    STD_TORCH_CHECK(!replace || most <= kMostReplaced, "a fan-out with replacement must be at most 2^20");
   }
   check_range(read<int64_t>(seeds), count, nodes);
   Sampled found;

@@ -47,6 +47,17 @@ struct DrawnGraph {
   }
 };
 
+template <typename I>
+DrawnGraph<I> drawn_graph(const Tensor& rowptr, const Tensor& col) {
+  return {read<I>(rowptr), read<I>(col), rowptr.size(0) - 1, col.size(0)};
+}
+
+inline void check_visited(bool valid) {
+  STD_TORCH_CHECK(valid,
+                  "the graph is not valid: row boundaries must not decrease and must run from 0 to the number of "
+                  "edges, and its nodes must lie in [0, number of nodes)");
+}
+
 inline void check_draws(int64_t nodes, int64_t draws, int64_t first, int64_t count) {
   STD_TORCH_CHECK(nodes >= 1, "sets are drawn from at least one node");
   STD_TORCH_CHECK(draws <= kMostDraws, "a set is of at most 2^31 draws");
@@ -77,10 +88,23 @@ inline void sort_distinct(std::vector<int64_t>& value, std::vector<int64_t>& oth
   value.erase(std::unique(value.begin(), value.end()), value.end());
 }
 
+// Members of sets that follow one another, found by one thread.
 struct FoundSets {
   int64_t first = 0;
   std::vector<int64_t> members;
 };
+
+// All members; `ptr`, which holds the size of each of `count` sets after a first entry, becomes where each begins.
+inline Tensor joined_sets(const std::vector<FoundSets>& found, int64_t* ptr, int64_t count, const Tensor& like) {
+  ptr[0] = 0;
+  for (int64_t set = 0; set < count; ++set) ptr[set + 1] += ptr[set];
+  const Tensor members = empty({ptr[count]}, like, ScalarType::Long);
+  parallel_over_chunks(static_cast<int64_t>(found.size()), [&](int64_t chunk) {
+    const std::vector<int64_t>& part = found[chunk].members;
+    std::copy(part.begin(), part.end(), write<int64_t>(members) + ptr[found[chunk].first]);
+  });
+  return members;
+}
 
 template <typename Scratch>
 struct SetsScratch {
@@ -101,8 +125,8 @@ std::tuple<Tensor, Tensor> drawn_sets(const Tensor& like, int64_t nodes, int64_t
   std::vector<FoundSets> found(static_cast<size_t>(chunks));
   std::atomic<bool> valid{true};
   parallel_with_scratch<SetsScratch<Scratch>>(chunks, [&](SetsScratch<Scratch>& scratch, int64_t chunk) {
-    const int64_t end = count / chunks * (chunk + 1) + count % chunks * (chunk + 1) / chunks;
-    found[chunk].first = count / chunks * chunk + count % chunks * chunk / chunks;
+    const int64_t end = share_begin(count, chunk + 1, chunks);
+    found[chunk].first = share_begin(count, chunk, chunks);
     for (int64_t set = found[chunk].first; set < end && valid; ++set) {
       scratch.visited.clear();
       if (!draw(scratch.own, set, scratch.visited)) {
@@ -114,18 +138,8 @@ std::tuple<Tensor, Tensor> drawn_sets(const Tensor& like, int64_t nodes, int64_t
       found[chunk].members.insert(found[chunk].members.end(), scratch.visited.begin(), scratch.visited.end());
     }
   });
-  STD_TORCH_CHECK(
-      valid,
-      "the graph is not valid: row boundaries must not decrease and must run from 0 to the number of edges, "
-      "and sources must lie in [0, number of nodes)");
-  ptr[0] = 0;
-  for (int64_t set = 0; set < count; ++set) ptr[set + 1] += ptr[set];
-  Tensor members = empty({ptr[count]}, like, ScalarType::Long);
-  parallel_over_chunks(chunks, [&](int64_t chunk) {
-    const std::vector<int64_t>& part = found[chunk].members;
-    std::copy(part.begin(), part.end(), write<int64_t>(members) + ptr[found[chunk].first]);
-  });
-  return {members, set_ptr};
+  check_visited(valid);
+  return {joined_sets(found, ptr, count, like), set_ptr};
 }
 
 }  // namespace gnnkit

@@ -185,13 +185,9 @@ std::tuple<Tensor, Tensor, Tensor> push_all(const DrawnGraph<I>& rows, const Ten
     }
   });
   check_visited(valid);
-  const int64_t total = found.accumulate();
-  const Tensor members = empty({total}, like), score = empty({total}, like, ScalarType::Double);
+  const Tensor members = found.joined(like), score = empty({members.size(0)}, like, ScalarType::Double);
   const int64_t* const bounds = read<int64_t>(found.ptr);
-  for (int64_t n = 0; n < count; ++n) {
-    std::copy(found.members[n].begin(), found.members[n].end(), write<I>(members) + bounds[n]);
-    std::copy(scores[n].begin(), scores[n].end(), write<double>(score) + bounds[n]);
-  }
+  for (int64_t n = 0; n < count; ++n) std::copy(scores[n].begin(), scores[n].end(), write<double>(score) + bounds[n]);
   return {members, score, found.ptr};
 }
 

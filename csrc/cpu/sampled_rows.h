@@ -33,11 +33,6 @@ class LazyZeros {
   int64_t size_ = 0;
 };
 
-template <typename I>
-DrawnGraph<I> drawn_graph(const Tensor& rowptr, const Tensor& col) {
-  return {read<I>(rowptr), read<I>(col), rowptr.size(0) - 1, col.size(0)};
-}
-
 inline void check_sampled(const Tensor& rowptr, const Tensor& col) {
   check_structure(rowptr, col, std::nullopt);
   STD_TORCH_CHECK(rowptr.size(0) - 1 <= kMostSampledNodes, "graphs of at most 2^32 nodes are served");
@@ -45,12 +40,6 @@ inline void check_sampled(const Tensor& rowptr, const Tensor& col) {
 
 inline void check_vector(const Tensor& tensor, const char* message) {
   STD_TORCH_CHECK(tensor.dim() == 1 && tensor.scalar_type() == ScalarType::Long, message);
-}
-
-inline void check_visited(bool valid) {
-  STD_TORCH_CHECK(valid,
-                  "the graph is not valid: row boundaries must not decrease and must run from 0 to the number of "
-                  "edges, and its nodes must lie in [0, number of nodes)");
 }
 
 // Numbers drawn one after the other, two from each block of random words.
@@ -83,12 +72,16 @@ struct RootSets {
     ptr = empty({sets + 1}, like, ScalarType::Long);
   }
 
-  int64_t accumulate() {
+  // Writes where each begins, and gives all of them one after the other, of the dtype of `like`.
+  Tensor joined(const Tensor& like) const {
     int64_t* const bounds = write<int64_t>(ptr);
     bounds[0] = 0;
     for (size_t set = 0; set < members.size(); ++set)
       bounds[set + 1] = bounds[set] + static_cast<int64_t>(members[set].size());
-    return bounds[members.size()];
+    const Tensor out = empty({bounds[members.size()]}, like);
+    for (size_t set = 0; set < members.size(); ++set)
+      std::copy(members[set].begin(), members[set].end(), write<I>(out) + bounds[set]);
+    return out;
   }
 };
 

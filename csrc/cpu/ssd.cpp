@@ -58,9 +58,10 @@ SsdInputs ssd_inputs(const Tensor& x, const Tensor& delta, const Tensor& a, cons
   if (delta_bias.has_value()) check_shape(*delta_bias, {heads}, delta, "delta_bias");
   if (initial.has_value())
     check_shape(*initial, {offsets.size(0) - 1, heads, width, b.size(2)}, delta, "initial_state");
-  check_boundaries(read<int64_t>(dense(offsets)), offsets.size(0) - 1, tokens);
-  return {dense(x),       dense(delta), dense(a),          dense(b),      dense(c),
-          dense(offsets), dense(skip),  dense(delta_bias), dense(initial)};
+  const SsdInputs in{dense(x),       dense(delta), dense(a),          dense(b),      dense(c),
+                     dense(offsets), dense(skip),  dense(delta_bias), dense(initial)};
+  check_boundaries(read<int64_t>(in.offsets), in.sequences(), tokens);
+  return in;
 }
 
 // The last argument but one is the length of chunks, which the dense products of the reference have and this has not.

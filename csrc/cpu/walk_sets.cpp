@@ -92,10 +92,7 @@ std::tuple<Tensor, Tensor> walk_sets(const Tensor& rowptr_in, const Tensor& col_
   std::tuple<Tensor, Tensor> out;
   dispatch_index(col, [&](auto integer) {
     using I = decltype(integer);
-    const RootedWalks<I> in{{read<I>(rowptr), read<I>(col), nodes, col.size(0)},
-                            read<double>(cumulative),
-                            num_roots,
-                            length,
+    const RootedWalks<I> in{drawn_graph<I>(rowptr, col), read<double>(cumulative), num_roots, length,
                             static_cast<uint64_t>(seed)};
     out = drawn_sets<Walkers>(col, nodes, count, draws,
                               [&](Walkers& walkers, int64_t set, std::vector<int64_t>& visited) {

@@ -1,16 +1,12 @@
 // Sets of nodes that random walks visit. Each step of each walk has random numbers of its own, by counter, so that the
 // result depends neither on the threads nor on the other walks.
-#include "common/topology.h"
-#include "cpu/counter_random.h"
-#include "cpu/launch.h"
-#include "cpu/prefetch.h"
+#include "cpu/sampled_rows.h"
 
 namespace gnnkit {
 
 namespace {
 
 // A counter holds the node in one word; lengths and repeats share another.
-constexpr int64_t kMostNodes = int64_t{1} << 32;
 constexpr int kHalf = 16;
 constexpr int64_t kMost = int64_t{1} << kHalf;
 constexpr int64_t kMostTokens = int64_t{1} << 60;
@@ -31,7 +27,7 @@ struct Walks {
 struct Walker {
   int64_t at;
   int64_t degree;
-  double chance[2];  // of this step and the next one
+  std::array<double, 2> chance;  // of two steps, the even one first
 };
 
 struct WalkScratch {
@@ -39,34 +35,23 @@ struct WalkScratch {
   std::vector<int64_t> visited;
 };
 
-struct FoundTokens {
-  int64_t first_token = 0;
-  std::vector<int64_t> members;
-};
-
 // What walks from a node visit. They go side by side: what one waits for in memory, the others do not.
 template <typename I>
 void walk(const Walks<I>& in, int64_t node, int64_t length, int64_t repeat, WalkScratch& scratch) {
-  const uint32_t which = static_cast<uint32_t>(length << kHalf | repeat);
-  scratch.walkers.assign(static_cast<size_t>(in.num_walks), Walker{node, 0, {0, 0}});
+  const uint64_t set = static_cast<uint64_t>(length << kHalf | repeat) << 32 | static_cast<uint64_t>(node);
+  scratch.walkers.assign(static_cast<size_t>(in.num_walks), Walker{node, 0, {}});
   scratch.visited.assign(1, node);
   for (int64_t step = 0; step < length; ++step) {
     uint32_t number = 0;
     for (Walker& walker : scratch.walkers) {
       walker.degree = in.rowptr[walker.at + 1] - in.rowptr[walker.at];
       prefetch(in.col + in.rowptr[walker.at]);
-      if (step % 2 == 0) {
-        const std::array<uint32_t, 4> word =
-            philox_block(in.seed, {static_cast<uint32_t>(step / 2), number, static_cast<uint32_t>(node), which});
-        walker.chance[0] = unit_interval(word[0], word[1]);
-        walker.chance[1] = unit_interval(word[2], word[3]);
-      }
+      if (step % 2 == 0) walker.chance = drawn_numbers(in.seed, set, number, step);
       ++number;
     }
     for (Walker& walker : scratch.walkers) {
       if (walker.degree == 0) continue;
-      const int64_t chosen = static_cast<int64_t>(walker.chance[step % 2] * static_cast<double>(walker.degree));
-      walker.at = in.col[in.rowptr[walker.at] + chosen];
+      walker.at = in.col[in.rowptr[walker.at] + below(walker.chance[step % 2], walker.degree)];
       prefetch(in.rowptr + walker.at);
       scratch.visited.push_back(walker.at);
     }
@@ -74,7 +59,7 @@ void walk(const Walks<I>& in, int64_t node, int64_t length, int64_t repeat, Walk
 }
 
 template <typename I>
-void tokens_of(const Walks<I>& in, int64_t node, WalkScratch& scratch, FoundTokens& out, int64_t* count) {
+void tokens_of(const Walks<I>& in, int64_t node, WalkScratch& scratch, FoundSets& out, int64_t* count) {
   for (int64_t length = in.max_length; length >= 1; --length) {
     for (int64_t repeat = 0; repeat < in.repeats; ++repeat) {
       walk(in, node, length, repeat, scratch);
@@ -99,9 +84,8 @@ int64_t work_of(const Walks<I>& in) {
 std::tuple<Tensor, Tensor> walk_tokens(const Tensor& rowptr_in, const Tensor& col_in, int64_t max_length,
                                        int64_t num_walks, int64_t repeats, int64_t seed) {
   const Tensor rowptr = dense(rowptr_in), col = dense(col_in);
-  check_structure(rowptr, col, std::nullopt);
+  check_sampled(rowptr, col);
   const int64_t nodes = rowptr.size(0) - 1;
-  STD_TORCH_CHECK(nodes <= kMostNodes, "graphs of at most 2^32 nodes are served");
   STD_TORCH_CHECK(max_length >= 0 && max_length < kMost, "max_length must lie in [0, 2^16)");
   STD_TORCH_CHECK(num_walks >= 1 && num_walks <= kMost, "num_walks must lie in [1, 2^16]");
   STD_TORCH_CHECK(repeats >= 1 && repeats <= kMost, "repeats must lie in [1, 2^16]");
@@ -117,20 +101,14 @@ std::tuple<Tensor, Tensor> walk_tokens(const Tensor& rowptr_in, const Tensor& co
     token_ptr = empty({nodes * per_node + 1}, col, ScalarType::Long);
     int64_t* const ptr = write<int64_t>(token_ptr);
     const int64_t chunks = std::max<int64_t>(std::min(nodes, chunks_for(work_of(in))), 1);
-    std::vector<FoundTokens> found(static_cast<size_t>(chunks));
+    std::vector<FoundSets> found(static_cast<size_t>(chunks));
     parallel_with_scratch<WalkScratch>(chunks, [&](WalkScratch& scratch, int64_t chunk) {
       const int64_t begin = nodes * chunk / chunks, end = nodes * (chunk + 1) / chunks;
-      found[chunk].first_token = begin * per_node;
+      found[chunk].first = begin * per_node;
       for (int64_t node = begin; node < end; ++node)
         tokens_of(in, node, scratch, found[chunk], ptr + 1 + node * per_node);
     });
-    ptr[0] = 0;
-    for (int64_t token = 0; token < nodes * per_node; ++token) ptr[token + 1] += ptr[token];
-    members = empty({ptr[nodes * per_node]}, col, ScalarType::Long);
-    parallel_over_chunks(chunks, [&](int64_t chunk) {
-      const std::vector<int64_t>& part = found[chunk].members;
-      std::copy(part.begin(), part.end(), write<int64_t>(members) + ptr[found[chunk].first_token]);
-    });
+    members = joined_sets(found, ptr, nodes * per_node, col);
   });
   return {members, token_ptr};
 }

@@ -64,7 +64,7 @@ def walks_reference(
         at = np.searchsorted(weight, chance * weight[-1], side="right")
     visited = [at]
     for step in range(1, length + 1):
-        at = _moved(bounds, target, at, _numbers(seed, first, count, walker, step))
+        at = moved(bounds, target, at, _numbers(seed, first, count, walker, step))
         visited.append(at)
     return _sets(np.concatenate(visited, axis=1), rowptr)
 
@@ -106,7 +106,7 @@ def frontiers_reference(
             break
         wanted = _below(_numbers(seed, first, count, np.array([_CHOOSER]), step)[:, 0], before[:, -1])
         place = np.where(moves, (before <= wanted[:, None]).sum(axis=1), 0)
-        at[every, place] = _moved(
+        at[every, place] = moved(
             bounds, target, at[every, place][:, None], _numbers(seed, first, count, np.array([0]), step)
         )[:, 0]
         visited.append(at[every, place][:, None])
@@ -141,7 +141,8 @@ def _below(chance: "np.ndarray", size: "np.ndarray | int") -> "np.ndarray":
     return np.minimum((chance * size).astype(np.int64), np.maximum(size, 1) - 1)
 
 
-def _moved(bounds: "np.ndarray", target: "np.ndarray", at: "np.ndarray", chance: "np.ndarray") -> "np.ndarray":
+def moved(bounds: "np.ndarray", target: "np.ndarray", at: "np.ndarray", chance: "np.ndarray") -> "np.ndarray":
+    """Where walks are after one more step; those at a node without edges stay."""
     import numpy as np
 
     degree = bounds[at + 1] - bounds[at]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gnnkit.ops._library import define
+from gnnkit.ops.node_sets import moved
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +43,7 @@ def reference(
         at = np.broadcast_to(node[:, None, None], (size, repeats, num_walks))
         met.append((token * size + node[:, None]).reshape(-1))
         for step in range(length):
-            at = _moved(bounds, target, at, step, length, seed)
+            at = moved(bounds, target, at, _chances(node, repeats, num_walks, step, length, seed))
             met.append((token[:, :, None] * size + at).reshape(-1))
     found = np.unique(np.concatenate(met))
     token_ptr = np.zeros(size * per_node + 1, np.int64)
@@ -50,23 +51,16 @@ def reference(
     return torch.from_numpy(found % max(size, 1)).to(col.device), torch.from_numpy(token_ptr).to(col.device)
 
 
-def _moved(
-    bounds: "np.ndarray", target: "np.ndarray", at: "np.ndarray", step: int, length: int, seed: int
-) -> "np.ndarray":
-    """Where walks ``[N, s, M]`` are after one more step; those at a node without out-edges stay."""
+def _chances(node: "np.ndarray", repeats: int, num_walks: int, step: int, length: int, seed: int) -> "np.ndarray":
+    """What chooses the edge of a step of all walks of one length, ``[N, s, M]``."""
     import numpy as np
 
     from gnnkit.ops._philox import philox_words, unit_interval
 
-    size, repeats, num_walks = at.shape
     which = length * 2**16 + np.arange(repeats)[:, None]
-    words = philox_words(
-        np.array(seed % 2**64, np.uint64), step // 2, np.arange(num_walks), np.arange(size)[:, None, None], which
-    )
-    degree = bounds[at + 1] - bounds[at]
-    chosen = (unit_interval(*words[step % 2 * 2 :][:2]) * degree).astype(np.int64)
-    last = max(len(target) - 1, 0)
-    return np.where(degree > 0, target[np.minimum(bounds[at] + chosen, last)], at) if len(target) else at
+    key = np.array(seed % 2**64, np.uint64)
+    words = philox_words(key, step // 2, np.arange(num_walks), node[:, None, None], which)
+    return unit_interval(*words[step % 2 * 2 :][:2])
 
 
 def _fake(

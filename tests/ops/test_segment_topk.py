@@ -12,7 +12,7 @@ from torch import Tensor
 from gnnkit import ops
 from gnnkit.errors import ConfigError, DtypeError, GnnkitError, IndexRangeError, ShapeError
 from gnnkit.ops._library import references
-from tests.ops.kernels import EMULATED, needs_kernels
+from tests.ops.kernels import needs_checking_kernels, needs_kernels
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 
@@ -202,8 +202,7 @@ def test_bad_input(arguments: dict[str, Any], error: type[GnnkitError], message:
         ops.segment_topk(**({"score": torch.zeros(5), "ptr": torch.tensor([0, 2, 5])} | arguments))
 
 
-@needs_kernels
-@pytest.mark.skipif(EMULATED, reason="no kernel of a GPU for this")
+@needs_checking_kernels
 def test_kernel_refuses_what_lies_out_of_range():
     operator, score = torch.ops.gnnkit.segment_topk, torch.zeros(3)
     for ptr, count in (([0, 4], [1]), ([0, 2, 1, 3], [0, 0, 0]), ([1, 3], [1]), ([0, 3], [4]), ([0, 3], [-1])):

@@ -1,5 +1,6 @@
 """The block of Mamba-2 against a loop over tokens, and what every block must hold."""
 
+import copy
 import math
 
 import pytest
@@ -118,8 +119,12 @@ def test_begins_as_the_authors_do():
     assert 0.7e-2 < steps.median() < 1.4e-2
     assert bool((made.D == 1).all())
     assert bool((softplus(Mamba2(32, head_dim=4, dt_min=1e-6, dt_max=1e-6).dt_bias) > 0.99e-4).all())
-    undecayed = {name for name, value in made.named_parameters() if getattr(value, "no_weight_decay", False)}
-    assert undecayed == {"A_log", "D", "dt_bias"}
+
+
+def test_what_must_not_decay_is_marked_also_on_copies():
+    for made in (Mamba2(4, head_dim=2), copy.deepcopy(Mamba2(4, head_dim=2)), block()):
+        undecayed = {name for name, value in made.named_parameters() if getattr(value, "no_weight_decay", False)}
+        assert undecayed == {"A_log", "D", "dt_bias"}
 
 
 def test_names_and_shapes_of_the_authors_state_dict():

@@ -1,47 +1,51 @@
 """Graph sequence models from configurations: the tables from names to classes."""
 
-import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import nn
 
 from gnnkit._construct import construct
-from gnnkit.errors import ConfigError
 from gnnkit.nn._convolution import make_convolution
 from gnnkit.nn.graph_network import Dims
+from gnnkit.sequence.blocks import S4D, Attention, Bidirectional, DeltaProduct, Hybrid, Mamba, Mamba2
 from gnnkit.sequence.body_model import BodyModel
 from gnnkit.sequence.config import Kind, SequenceModelConfig
 from gnnkit.sequence.gmn import GMN
 from gnnkit.sequence.graph_mamba import GraphMamba, GraphMambaLayer
+from gnnkit.sequence.graph_mixer import GraphMLPMixer, GraphViT
+from gnnkit.sequence.gsm import GSMPlusPlus
+from gnnkit.sequence.orderings import BFS, DFS, Degree, Eigenvector, HACOrder, PageRank, Random
 from gnnkit.sequence.parts import Block, Ordering, TokenEncoder, Tokenizer
+from gnnkit.sequence.token_encoders import NodeTokenEncoder, SubgraphTokenEncoder
+from gnnkit.sequence.tokenizers import HACTokens, HopTokens, NodeTokens, PatchTokens, WalkTokens
 
 _BLOCKS = {
-    "mamba": "Mamba",
-    "mamba2": "Mamba2",
-    "s4d": "S4D",
-    "delta_product": "DeltaProduct",
-    "attention": "Attention",
+    "mamba": Mamba,
+    "mamba2": Mamba2,
+    "s4d": S4D,
+    "delta_product": DeltaProduct,
+    "attention": Attention,
 }
 _ORDERINGS = {
-    "degree": "Degree",
-    "page_rank": "PageRank",
-    "bfs": "BFS",
-    "dfs": "DFS",
-    "eigenvector": "Eigenvector",
-    "random": "Random",
-    "hac": "HACOrder",
+    "degree": Degree,
+    "page_rank": PageRank,
+    "bfs": BFS,
+    "dfs": DFS,
+    "eigenvector": Eigenvector,
+    "random": Random,
+    "hac": HACOrder,
 }
 _TOKENIZERS = {
-    "walks": "WalkTokens",
-    "hops": "HopTokens",
-    "hac": "HACTokens",
-    "nodes": "NodeTokens",
-    "patches": "PatchTokens",
+    "walks": WalkTokens,
+    "hops": HopTokens,
+    "hac": HACTokens,
+    "nodes": NodeTokens,
+    "patches": PatchTokens,
 }
 _TOKEN_ENCODERS = {
-    "node": "NodeTokenEncoder",
-    "subgraph": "SubgraphTokenEncoder",
+    "node": NodeTokenEncoder,
+    "subgraph": SubgraphTokenEncoder,
 }
 
 
@@ -74,7 +78,7 @@ def _gmn(config: SequenceModelConfig, dims: Mapping[str, Any]) -> nn.Module:
         config,
         tokenizer=_tokenizer(config),
         token_encoder=_token_encoder(config),
-        token_block=_class("Hybrid")(token_blocks, dropout=config.dropout),
+        token_block=Hybrid(token_blocks, dropout=config.dropout),
         layers=_layers(config, bidirectional=True, eval_orders=1),
         eval_orders=config.eval_orders,
         **dims,
@@ -83,20 +87,20 @@ def _gmn(config: SequenceModelConfig, dims: Mapping[str, Any]) -> nn.Module:
 
 def _gsm_plus_plus(config: SequenceModelConfig, dims: Mapping[str, Any]) -> nn.Module:
     options = {"num_local_layers": config.num_layers, "dropout": config.dropout} | config.body_options
-    return BodyModel(config, _body("GSMPlusPlus", config, options), gives_graphs=False, **dims)
+    return BodyModel(config, _body(GSMPlusPlus, config, options), gives_graphs=False, **dims)
 
 
 def _patch_model(config: SequenceModelConfig, dims: Mapping[str, Any]) -> nn.Module:
     options = {"num_layers": config.num_layers, "dropout": config.dropout} | config.body_options
     tokens = {"num_patches": options["num_patches"]} if "num_patches" in options else {}
     tokenizer = _part(_TOKENIZERS, "patches", options=tokens | config.tokenizer_options, key="tokenizer")
-    name = "GraphMLPMixer" if config.kind == "graph_mlp_mixer" else "GraphViT"
-    body = _body(name, config, {"num_outputs": None, "tokenizer": tokenizer} | options)
+    cls = GraphMLPMixer if config.kind == "graph_mlp_mixer" else GraphViT
+    body = _body(cls, config, {"num_outputs": None, "tokenizer": tokenizer} | options)
     return BodyModel(config, body, gives_graphs=True, **dims)
 
 
-def _body(name: str, config: SequenceModelConfig, options: Mapping[str, Any]) -> nn.Module:
-    return construct(_class(name), config.hidden_dim, options=options, section="model.body_options")
+def _body(cls: type[nn.Module], config: SequenceModelConfig, options: Mapping[str, Any]) -> nn.Module:
+    return construct(cls, config.hidden_dim, options=options, section="model.body_options")
 
 
 # A new kind of model: its name in config.Kind, and its builder here.
@@ -159,7 +163,7 @@ def _block(config: SequenceModelConfig, *, bidirectional: bool) -> Block:
         bidirectional = config.bidirectional
     if not bidirectional:
         return _one_way(config)
-    return _class("Bidirectional")(_one_way(config), _one_way(config), merge=config.merge)
+    return Bidirectional(_one_way(config), _one_way(config), merge=config.merge)
 
 
 def _one_way(config: SequenceModelConfig) -> Block:
@@ -169,16 +173,8 @@ def _one_way(config: SequenceModelConfig) -> Block:
     if config.block != "hybrid":
         return part(config.block, config.block_options)
     parts = [part("mamba", config.block_options), part("mamba", config.block_options), part("attention", {})]
-    return _class("Hybrid")(parts, dropout=config.dropout)
+    return Hybrid(parts, dropout=config.dropout)
 
 
-def _part(table: Mapping[str, str], name: str, *arguments: Any, options: Mapping[str, Any], key: str) -> Any:
-    return construct(_class(table[name]), *arguments, options=options, section=f"model.{key}_options")
-
-
-def _class(name: str) -> Any:
-    # Looked up late: the package loads this module.
-    found = getattr(importlib.import_module("gnnkit.sequence"), name, None)
-    if found is None:
-        raise ConfigError(f"[model]: this version of gnnkit has no gnnkit.sequence.{name}")
-    return found
+def _part(table: Mapping[str, type], name: str, *arguments: Any, options: Mapping[str, Any], key: str) -> Any:
+    return construct(table[name], *arguments, options=options, section=f"model.{key}_options")

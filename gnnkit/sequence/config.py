@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from gnnkit.errors import ConfigError
 from gnnkit.nn.config import CHOICES, NetworkConfig, check_at_least_one, check_edges_of_conv
+from gnnkit.sequence.blocks.bidirectional import Merge
 
 Kind = Literal["graph_mamba", "gmn", "gsm++", "graph_mlp_mixer", "graph_vit"]
 
@@ -46,9 +47,10 @@ class SequenceModelConfig(NetworkConfig):
     """
 
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = CHOICES | {
+        "kind": get_args(Kind),
         "norm": ("none", "batch", "layer", "graph"),
         "block": ("mamba", "mamba2", "s4d", "delta_product", "attention", "hybrid"),
-        "merge": ("sum", "concat", "gate"),
+        "merge": get_args(Merge),
         "ordering": ("degree", "page_rank", "bfs", "dfs", "eigenvector", "random", "hac"),
         "tokenizer": ("walks", "hops", "hac", "nodes", "patches"),
         "token_encoder": ("subgraph", "node"),
@@ -62,7 +64,7 @@ class SequenceModelConfig(NetworkConfig):
     block: str = "mamba"
     block_options: dict[str, Any] = field(default_factory=dict)
     bidirectional: bool | None = None
-    merge: str = "sum"
+    merge: Merge = "sum"
     ordering: str = "degree"
     ordering_options: dict[str, Any] = field(default_factory=dict)
     tokenizer: str = "walks"

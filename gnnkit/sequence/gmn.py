@@ -10,7 +10,7 @@ from gnnkit.errors import ConfigError, ShapeError
 from gnnkit.graph import Graph
 from gnnkit.nn import GraphNetwork, NetworkConfig
 from gnnkit.nn.graph_network import Dims, Head, boundaries, graph_of
-from gnnkit.sequence._models import drawn_seed
+from gnnkit.sequence._models import check_vectors, drawn_seed, tokenized
 from gnnkit.sequence.graph_mamba import GraphMambaLayer, apply_layers, check_eval_orders, check_layers, stacked
 from gnnkit.sequence.ordered_block import place_in_order
 from gnnkit.sequence.parts import Block, TokenEncoder, Tokenizer
@@ -103,7 +103,8 @@ class GMN(GraphNetwork):
         Arguments and result are those of :class:`gnnkit.nn.GraphModel`, and so are errors, besides:
 
         Raises:
-            ShapeError: If a node has no token, or tokens of level ``"graph"`` are not one for each node.
+            ShapeError: If a part returns another shape, a node has no token, or tokens of level ``"graph"`` are not one
+                for each node.
         """
         x, edge = self.encode_nodes(data), self.encode_edges(data)
         graph, ptr = graph_of(data), boundaries(x, data)
@@ -127,9 +128,10 @@ class GMN(GraphNetwork):
             ptr: First node of each graph, and ``N`` at the end, ``[G + 1]``.
             seed: Of the tokens.
         """
-        tokens = self.tokenizer(graph, ptr, x.detach(), seed=seed)
-        vectors = self.token_encoder(tokens, x, graph, edge)
-        vectors = self.token_block(vectors, tokens.offsets)
+        tokens = tokenized(self.tokenizer, x, graph, ptr, seed)
+        shape = (tokens.num_tokens, x.size(1))
+        vectors = check_vectors(self.token_encoder(tokens, x, graph, edge), shape, self.token_encoder)
+        vectors = check_vectors(self.token_block(vectors, tokens.offsets), shape, self.token_block)
         return vectors.index_select(0, token_of_node(tokens, ptr))
 
 

@@ -9,11 +9,10 @@ from torch import Tensor
 from gnnkit.errors import ConfigError
 from gnnkit.graph import Graph
 from gnnkit.nn import GPSLayer, GraphNetwork, NetworkConfig
-from gnnkit.nn._inputs import node_features
 from gnnkit.nn.epilogue import Activation
 from gnnkit.nn.graph_network import Dims, Head, boundaries, graph_of
 from gnnkit.ops._checks import check_count
-from gnnkit.sequence._models import drawn_seed
+from gnnkit.sequence._models import checked_inputs, drawn_seed
 from gnnkit.sequence.ordered_block import OrderedBlock
 from gnnkit.sequence.parts import Block, Ordering
 
@@ -132,9 +131,7 @@ class GraphMambaLayer(torch.nn.Module):
             ShapeError: If ``x`` does not fit the graph, an order is no permutation, or a part returns another shape.
             IndexRangeError: If ``ptr`` does not run from 0 to ``N``.
         """
-        x = node_features(x, graph, layer="GraphMambaLayer", width=self.dim)
-        if ptr is None:
-            ptr = torch.tensor([0, x.size(0)], device=x.device)
+        x, ptr = checked_inputs(x, graph, ptr, layer="GraphMambaLayer", width=self.dim)
         orders = self._orders(x, graph, ptr, seed) if order is None else [order]
         return self.gps(x, graph, edge_attr, ptr, global_arguments={"orders": orders})
 

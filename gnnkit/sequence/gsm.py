@@ -26,7 +26,7 @@ from gnnkit.sequence.hierarchy import Hierarchy
 from gnnkit.sequence.orderings import HACOrder
 from gnnkit.sequence.parts import Block, TokenEncoder, Tokenizer
 from gnnkit.sequence.token_encoders import NodeTokenEncoder
-from gnnkit.sequence.tokenizers import NodeTokens
+from gnnkit.sequence.tokenizers.nodes import NodeTokens, tokens_in_order
 from gnnkit.sequence.tokens import Tokens
 
 
@@ -275,7 +275,7 @@ class GSMPlusPlus(GSM):
             hierarchy = self.position.clusters(x, graph, ptr)
             if _reads_leaves(self.tokenizer, self.position):
                 # Spares it to find the hierarchy anew.
-                tokens = _node_tokens(hierarchy.leaf_order(), ptr)
+                tokens = tokens_in_order(hierarchy.leaf_order(), ptr)
             else:
                 tokens = tokenized(self.tokenizer, x, graph, ptr, seed)
             x = x + self.position(hierarchy)
@@ -289,12 +289,6 @@ def _reads_leaves(tokenizer: Tokenizer, position: HierarchicalEncoding) -> bool:
     if not isinstance(ordering, HACOrder):
         return False
     return (ordering.similarity, ordering.linkage) == (position.similarity, position.linkage)
-
-
-def _node_tokens(order: Tensor, ptr: Tensor) -> Tokens:
-    """A token for each node, in that order."""
-    token_ptr = torch.arange(order.size(0) + 1, device=order.device)
-    return Tokens(order, token_ptr, ptr, "graph", order.size(0))
 
 
 def _mean_of_tokens(out: Tensor, tokens: Tokens) -> Tensor:

@@ -22,7 +22,7 @@ class MixtureOfTokenizers(torch.nn.Module):
 
     .. math::
         \pi_i = \mathrm{softmax}(W x_i + b), \qquad
-        y_i = rac{\sum_{m \in T_i} \pi_{im}\, y_i^{(m)}}{\sum_{m \in T_i} \pi_{im}}
+        y_i = \frac{\sum_{m \in T_i} \pi_{im}\, y_i^{(m)}}{\sum_{m \in T_i} \pi_{im}}
 
     where :math:`T_i` are the ``top_k`` tokenizers of largest :math:`\pi_{im}`, those of equal ones that come first.
 

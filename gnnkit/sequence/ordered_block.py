@@ -1,4 +1,4 @@
-"""Blocks that read the nodes of each graph in a given order, and the seeds by which orders and tokens are drawn."""
+"""Blocks that read the nodes of each graph in a given order."""
 
 from collections.abc import Sequence
 

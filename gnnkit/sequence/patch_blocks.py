@@ -13,6 +13,7 @@ from gnnkit.nn.attended_pairs import complete_graphs
 from gnnkit.nn.epilogue import epilogue
 from gnnkit.ops._checks import check_count
 from gnnkit.sequence.blocks._inputs import check_tokens
+from gnnkit.sequence.blocks._slots import Slots
 from gnnkit.sequence.patches import PatchPairs
 
 PatchAttentionKind = Literal["standard", "hadamard", "graph", "kernel", "additive"]
@@ -82,15 +83,14 @@ class MixerBlock(torch.nn.Module):
             ShapeError, IndexRangeError: If ``x`` or ``offsets`` do not fit.
         """
         offsets = check_tokens(x, offsets, reverse=reverse, block="MixerBlock", dim=self.dim)
-        place = self._places(offsets, x.size(0), reverse)
-        rows = (offsets.size(0) - 1) * self.max_tokens
-        filled = x.new_zeros((rows, self.dim)).index_copy(0, place, self.token_norm(x).to(x.dtype))
+        slots = self._slots(offsets, x.size(0), reverse)
+        filled = slots.fill(self.token_norm(x).to(x.dtype))
         mixed = self.token_mix(filled.unflatten(0, (-1, self.max_tokens)).transpose(1, 2)).transpose(1, 2)
-        x = x + mixed.flatten(0, 1).index_select(0, place)
+        x = x + slots.read(mixed.flatten(0, 1))
         return x + self.channel_mix(self.channel_norm(x))
 
-    def _places(self, offsets: Tensor, num_tokens: int, reverse: bool) -> Tensor:
-        """Row of each token among ``S max_tokens`` places."""
+    def _slots(self, offsets: Tensor, num_tokens: int, reverse: bool) -> Slots:
+        """``max_tokens`` places for each sequence."""
         sizes = offsets.diff()
         largest = int(sizes.max()) if sizes.numel() > 0 else 0
         if largest > self.max_tokens:
@@ -98,10 +98,8 @@ class MixerBlock(torch.nn.Module):
                 f"MixerBlock has a fixed number of places, max_tokens = {self.max_tokens}, but a sequence has "
                 f"{largest} tokens; make it for more, or take fewer patches"
             )
-        sequence = torch.arange(sizes.size(0), device=sizes.device).repeat_interleave(sizes, output_size=num_tokens)
-        token = torch.arange(num_tokens, device=sizes.device)
-        within = offsets[1:][sequence] - 1 - token if reverse else token - offsets[:-1][sequence]
-        return sequence * self.max_tokens + within
+        begins = torch.arange(sizes.size(0), device=sizes.device) * self.max_tokens
+        return Slots.at(begins, sizes.size(0) * self.max_tokens, offsets, num_tokens, reverse)
 
     def extra_repr(self) -> str:
         """The settings."""

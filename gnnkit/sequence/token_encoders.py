@@ -1,6 +1,6 @@
 """From tokens, which are sets of nodes, to vectors."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -9,16 +9,15 @@ from gnnkit import ops
 from gnnkit.errors import ConfigError, IndexRangeError, ShapeError
 from gnnkit.graph import Graph
 from gnnkit.nn._blocks import check_dropout, normalized
+from gnnkit.nn._convolution import make_convolution
 from gnnkit.nn._inputs import edge_features, node_features
-from gnnkit.nn.conv import GatedGCNConv, GCNConv, GINEConv
 from gnnkit.nn.epilogue import epilogue
 from gnnkit.nn.pool import REDUCTIONS
 from gnnkit.ops._checks import check_count, values_readable
-from gnnkit.sequence._models import copied_rows
+from gnnkit.sequence._models import convolved, copied_rows
 from gnnkit.sequence.tokens import Tokens
 
 TokenConv = Literal["gatedgcn", "gine", "gcn"]
-CONVS = ("gatedgcn", "gine", "gcn")
 
 
 class NodeTokenEncoder(torch.nn.Module):
@@ -105,7 +104,7 @@ class SubgraphTokenEncoder(torch.nn.Module):
         self.in_dim = check_count("in_dim", in_dim, 1)
         self.dim = check_count("dim", dim, 1)
         check_count("num_layers", num_layers, 1)
-        for name, value, allowed in (("conv", conv, CONVS), ("pool", pool, REDUCTIONS)):
+        for name, value, allowed in (("conv", conv, get_args(TokenConv)), ("pool", pool, REDUCTIONS)):
             if value not in allowed:
                 raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
         check_dropout("dropout", dropout)
@@ -121,7 +120,9 @@ class SubgraphTokenEncoder(torch.nn.Module):
         self.kinds = None
         if num_kinds is not None:
             self.kinds = torch.nn.Embedding(check_count("num_kinds", num_kinds, 1), dim)
-        self.layers = torch.nn.ModuleList(_convolution(conv, dim, dropout) for _ in range(num_layers))
+        self.layers = torch.nn.ModuleList(
+            make_convolution(conv, dim, dropout=dropout, residual=True, activation="relu") for _ in range(num_layers)
+        )
         self.norms = torch.nn.ModuleList(
             torch.nn.BatchNorm1d(dim) for _ in range(0 if conv == "gatedgcn" else num_layers)
         )
@@ -140,13 +141,10 @@ class SubgraphTokenEncoder(torch.nn.Module):
         h = ops.gather(members, self.linear(x), "src")
         state = self._edge_states(edge_attr, graph, edge)
         for number, layer in enumerate(self.layers):
-            if isinstance(layer, GatedGCNConv):
-                h, state = layer(h, subgraphs, state)
-                continue
-            if self.conv == "gine" and state is None:
-                state = h.new_zeros((subgraphs.num_edges, self.dim))
-            out = normalized(self.norms[number], layer(h, subgraphs, state))
-            h = epilogue(out, None, h, self.dropout, "relu", self.training)
+            out, state = convolved(layer, h, subgraphs, state)
+            if self.conv != "gatedgcn":
+                out = epilogue(normalized(self.norms[number], out), None, h, self.dropout, "relu", self.training)
+            h = out
         out = ops.aggregate(members, h, self.pool)
         return out if self.kinds is None else out + self.kinds(_checked_kind(tokens, self.kinds.num_embeddings))
 
@@ -160,14 +158,6 @@ class SubgraphTokenEncoder(torch.nn.Module):
     def extra_repr(self) -> str:
         """The settings."""
         return f"{self.in_dim}, {self.dim}, conv={self.conv!r}, pool={self.pool!r}, dropout={self.dropout}"
-
-
-def _convolution(conv: TokenConv, dim: int, dropout: float) -> torch.nn.Module:
-    if conv == "gatedgcn":
-        return GatedGCNConv(dim, dim, dropout=dropout)
-    if conv == "gcn":
-        return GCNConv(dim, dim)
-    return GINEConv(torch.nn.Sequential(torch.nn.Linear(dim, dim), torch.nn.ReLU(), torch.nn.Linear(dim, dim)))
 
 
 def _checked_features(tokens: Tokens, x: Tensor, graph: Graph, *, layer: str, width: int) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gnnkit.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
-from gnnkit.sequence import S4D, Attention, Bidirectional, Hybrid, Mamba
+from gnnkit.sequence import S4D, Attention, Bidirectional, DeltaProduct, Hybrid, Mamba, Mamba2
 from tests.tolerances import assert_close
 
 DIM = 8
@@ -17,6 +17,9 @@ OFFSETS = torch.tensor([0, *LENGTHS]).cumsum(0)
 
 BLOCKS: dict[str, Callable[[], Any]] = {
     "mamba": lambda: Mamba(DIM, state_dim=4),
+    "mamba2": lambda: Mamba2(DIM, state_dim=4, head_dim=4, chunk_size=8),
+    "delta_product": lambda: DeltaProduct(DIM, num_heads=2),
+    "delta_product_without_gate": lambda: DeltaProduct(DIM, num_heads=2, num_steps=1, gate=False),
     "s4d_auto": lambda: S4D(DIM, state_dim=6),
     "s4d_fft": lambda: S4D(DIM, state_dim=6, mode="fft"),
     "s4d_recurrent": lambda: S4D(DIM, state_dim=6, mode="recurrent"),

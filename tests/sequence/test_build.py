@@ -8,7 +8,16 @@ from torch_geometric.data import Batch
 
 from gnnkit.errors import ConfigError
 from gnnkit.nn import GCNConv
-from gnnkit.sequence import GMN, GraphMamba, SequenceModelConfig, build_sequence_model
+from gnnkit.sequence import (
+    GMN,
+    GraphMamba,
+    GraphMLPMixer,
+    GraphViT,
+    GSMPlusPlus,
+    Hybrid,
+    SequenceModelConfig,
+    build_sequence_model,
+)
 from gnnkit.sequence import build as build_module
 from tests.sequence.stand_ins import random_graph
 
@@ -30,11 +39,10 @@ WALKS = {"max_length": 2, "num_walks": 2, "repeats": 1}
 BATCH = Batch.from_data_list([random_graph(size, 2 * size) for size in (5, 1, 7)])
 
 
-def check_training(name: str, **options: Any) -> None:
+def check_training(cls: type, **options: Any) -> None:
     """A model that has the part trains."""
     model = build(**options)
-    found = {type(part).__name__ for module in model.modules() for part in [module, *vars(module).values()]}
-    assert name in found
+    assert cls in {type(part) for module in model.modules() for part in [module, *vars(module).values()]}
     out = model(BATCH)
     assert out.shape == (3, 4)
     out.square().mean().backward()
@@ -48,8 +56,7 @@ def check_training(name: str, **options: Any) -> None:
 @pytest.mark.parametrize("block", SequenceModelConfig.choices["block"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_every_block_trains(block: str, bidirectional: bool):
-    name = {**build_module._BLOCKS, "hybrid": "Hybrid"}[block]
-    check_training(name, block=block, bidirectional=bidirectional)
+    check_training({**build_module._BLOCKS, "hybrid": Hybrid}[block], block=block, bidirectional=bidirectional)
 
 
 @pytest.mark.parametrize("ordering", SequenceModelConfig.choices["ordering"])
@@ -61,35 +68,35 @@ def test_every_ordering_trains(ordering: str):
 @pytest.mark.parametrize("norm", SequenceModelConfig.choices["norm"])
 def test_every_convolution_and_normalisation_trains(conv: str, norm: str):
     edges = "linear" if conv in ("gine", "edge_sum", "gatedgcn") else "none"
-    check_training("GraphMamba", conv=conv, norm=norm, edge_encoder=edges, dropout=0.1)
+    check_training(GraphMamba, conv=conv, norm=norm, edge_encoder=edges, dropout=0.1)
 
 
 @pytest.mark.parametrize(
     ("tokenizer", "options"), [("walks", WALKS), ("hops", {"num_hops": 2}), ("hac", {}), ("nodes", {})]
 )
 def test_every_tokenizer_trains(tokenizer: str, options: dict[str, Any]):
-    name = build_module._TOKENIZERS[tokenizer]
-    check_training(name, kind="gmn", tokenizer=tokenizer, tokenizer_options=options, merge="gate")
+    cls = build_module._TOKENIZERS[tokenizer]
+    check_training(cls, kind="gmn", tokenizer=tokenizer, tokenizer_options=options, merge="gate")
 
 
 @pytest.mark.parametrize("encoder", SequenceModelConfig.choices["token_encoder"])
 @pytest.mark.parametrize("edges", ["none", "linear"])
 def test_every_token_encoder_trains(encoder: str, edges: str):
-    name = build_module._TOKEN_ENCODERS[encoder]
-    check_training(name, kind="gmn", token_encoder=encoder, edge_encoder=edges, token_layers=2)
+    cls = build_module._TOKEN_ENCODERS[encoder]
+    check_training(cls, kind="gmn", token_encoder=encoder, edge_encoder=edges, token_layers=2)
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "options"),
+    ("kind", "cls", "options"),
     [
-        ("gsm++", "GSMPlusPlus", {"num_levels": 3, "num_heads": 2}),
-        ("graph_mlp_mixer", "GraphMLPMixer", {"num_patches": 3}),
-        ("graph_vit", "GraphViT", {"num_patches": 3, "attention": "graph", "num_heads": 2}),
+        ("gsm++", GSMPlusPlus, {"num_levels": 3, "num_heads": 2}),
+        ("graph_mlp_mixer", GraphMLPMixer, {"num_patches": 3}),
+        ("graph_vit", GraphViT, {"num_patches": 3, "attention": "graph", "num_heads": 2}),
     ],
 )
-def test_every_other_kind_trains(kind: Any, name: str, options: dict[str, Any]):
+def test_every_other_kind_trains(kind: Any, cls: type, options: dict[str, Any]):
     patches = {"tokenizer": "walks" if kind == "gsm++" else "patches", "tokenizer_options": {}}
-    check_training(name, kind=kind, body_options=options, **patches)
+    check_training(cls, kind=kind, body_options=options, **patches)
     model = build(kind=kind, body_options=options, **patches)
     if kind != "gsm++":
         assert model.body.tokenizer.num_patches == 3
@@ -131,7 +138,9 @@ def test_options_reach_the_parts():
         ({"kind": "gmn", "tokenizer_options": {"num_walks": 2, "repeats": 1}}, 'needs a key "max_length"'),
         ({"kind": "gmn", "token_encoder_options": {"pol": "sum"}}, 'did you mean "pool"?'),
         ({"eval_orders": 3, "ordering": "bfs"}, "would average equal results"),
+        ({"kind": "gnm"}, "did you mean 'gmn'?"),
         ({"block": "mambo"}, "did you mean 'mamba'?"),
+        ({"merge": "product"}, "merge must be one of 'sum', 'concat', 'gate'"),
         ({"ordering": "degre"}, "did you mean 'degree'?"),
         ({"token_encoder": "graph"}, "token_encoder must be one of"),
         ({"norm": "layr"}, "did you mean 'layer'?"),

@@ -83,6 +83,19 @@ def test_tokens_that_stand_for_no_node_are_refused(parts: Any, lengths: Any, lev
         tested(random_graph(3, 4))
 
 
+class Short(MeanOfMembers):
+    def forward(self, *given: Any) -> Tensor:
+        return super().forward(*given)[1:]
+
+
+def test_parts_that_return_another_shape_are_named():
+    tokens = GivenTokens(tokens_of(list_of(*THREE), [2, 2, 1], 3))
+    with pytest.raises(ShapeError, match="GivenTokens must give 4 sequences of tokens of 4 nodes, got 3 of 3 nodes"):
+        model(tokens)(random_graph(4, 4))
+    with pytest.raises(ShapeError, match=r"Short must return shape \(5, 8\), got \(4, 8\)"):
+        model(tokens, token_encoder=Short(DIM))(random_graph(3, 4))
+
+
 def test_the_model_is_its_stages():
     tested = model(pool="none").eval()
     batch, _ = batch_of_awkward_graphs()

@@ -33,6 +33,7 @@ from gnnkit.sequence import (
     hierarchical_affinity_clustering,
     hierarchical_positions,
 )
+from tests.sequence.stand_ins import RunningSum
 from tests.sequence.token_cases import (
     DIM,
     SOURCES,
@@ -48,17 +49,6 @@ from tests.sequence.token_cases import (
     renumbered,
     tokens_of,
 )
-
-
-class RunningSum(torch.nn.Module):
-    """A block without weights: sums of all tokens up to each."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.dim = dim
-
-    def forward(self, x: Tensor, offsets: Tensor, *, reverse: bool = False) -> Tensor:
-        return torch.cat([part.cumsum(0) for part in x.split(offsets.diff().tolist())])
 
 
 class SumOfMembers(torch.nn.Module):

@@ -11,7 +11,8 @@ from torch import Tensor
 from gnnkit import Graph
 from gnnkit.errors import BackendError, ConfigError
 from gnnkit.sequence import PatchTokens, Tokens
-from tests.sequence.token_graphs import batch_of, batches, random_graph, same, sets_of, whole
+from tests.sequence.batches import whole
+from tests.sequence.token_graphs import batch_of, batches, random_graph, same, sets_of
 
 few = settings(max_examples=25, deadline=None, derandomize=True, database=None)
 

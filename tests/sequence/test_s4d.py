@@ -12,14 +12,11 @@ from torch import Tensor
 from gnnkit.errors import ConfigError
 from gnnkit.sequence import S4D
 from gnnkit.sequence.blocks import _diagonal
+from tests.sequence.token_cases import boundaries
 from tests.tolerances import assert_close
 
 DIM = 5
 LENGTHS = [7, 0, 1, 150, 64, 65, 3, 0]
-
-
-def boundaries(lengths: list[int]) -> Tensor:
-    return torch.tensor([0, *lengths]).cumsum(0)
 
 
 def made(**options) -> S4D:

@@ -15,7 +15,8 @@ from gnnkit.sequence import (
     Tokens,
     WalkTokens,
 )
-from tests.sequence.token_graphs import random_graph, sets_of, whole
+from tests.sequence.batches import whole
+from tests.sequence.token_graphs import random_graph, sets_of
 
 KINDS = {
     "gatedgcn": {"conv": "gatedgcn", "edge_dim": 3},

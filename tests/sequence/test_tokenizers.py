@@ -14,7 +14,8 @@ from torch import Tensor
 from gnnkit import Graph
 from gnnkit.errors import ConfigError, DataError, IndexRangeError, ShapeError
 from gnnkit.sequence import HopTokens, NodeTokens, PatchTokens, WalkTokens
-from tests.sequence.token_graphs import batch_of, batches, random_graph, same, sets_of, whole
+from tests.sequence.batches import whole
+from tests.sequence.token_graphs import batch_of, batches, random_graph, same, sets_of
 
 few = settings(max_examples=25, deadline=None, derandomize=True, database=None)
 ALL = {

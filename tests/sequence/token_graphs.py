@@ -18,11 +18,6 @@ def random_graph(num_nodes: int, num_edges: int, seed: int = 0, dtype: torch.dty
     return Graph.from_edge_index(torch.from_numpy(edges).to(dtype), num_nodes)
 
 
-def whole(graph: Graph) -> Tensor:
-    """Boundaries of one graph."""
-    return torch.tensor([0, graph.num_nodes])
-
-
 def batch_of(graphs: list[Graph]) -> tuple[Graph, Tensor]:
     """Graphs side by side, and their boundaries."""
     ptr = torch.tensor(np.cumsum([0, *(graph.num_nodes for graph in graphs)]))

@@ -8,7 +8,6 @@ chunk.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import isqrt
 from typing import Any, NamedTuple, cast
 
@@ -18,12 +17,13 @@ from torch.autograd.function import once_differentiable
 
 from gnnkit.ops._checks import values_readable
 from gnnkit.ops.selective_scan import blocked_scan
+from gnnkit.sequence.blocks._slots import Slots
 
 _SMALLEST, _LARGEST = 8, 64
 """Tokens of a chunk of the recurrence: large chunks need more products inside, small ones carry more states."""
 
 _LONG = 4096
-"""Mean length above which the recurrence is ahead of transforms, measured on a CPU for widths of 32 to 96."""
+"""Mean length above which sequences are read as a recurrence again."""
 
 
 class Diagonal(NamedTuple):
@@ -69,37 +69,6 @@ class Diagonal(NamedTuple):
 def _real_rows(value: Tensor, dtype: torch.dtype) -> Tensor:
     """Complex ``[D, N, L]`` as real ``[D, 2 N, L]``: with one factor conjugated, products of such are real parts."""
     return torch.view_as_real(value.resolve_conj()).movedim(3, 2).flatten(1, 2).to(dtype)
-
-
-@dataclass(frozen=True)
-class Slots:
-    """Places of tokens in blocks of equal length, so that what is missing comes last in the order of reading.
-
-    Attributes:
-        of_token: ``[T]``.
-        count: Number of places.
-    """
-
-    of_token: Tensor
-    count: int
-
-    @classmethod
-    def at(cls, begins: Tensor, count: int, offsets: Tensor, num_tokens: int, reverse: bool) -> "Slots":
-        """Sequence ``s`` is read into the slots from ``begins[s]`` on."""
-        ends = offsets[1:] - 1 if reverse else offsets[:-1]
-        first = torch.repeat_interleave(
-            torch.stack([begins, ends], dim=1), offsets.diff(), dim=0, output_size=num_tokens
-        )
-        token = torch.arange(num_tokens, device=offsets.device)
-        return cls(first[:, 0] + (token - first[:, 1]).abs(), count)
-
-    def fill(self, x: Tensor) -> Tensor:
-        """``[T, D]`` to ``[count, D]``, zero where there is no token."""
-        return x.new_zeros(self.count, x.size(1)).index_copy(0, self.of_token, x)
-
-    def read(self, value: Tensor) -> Tensor:
-        """``[count, D]`` to ``[T, D]``."""
-        return value.index_select(0, self.of_token)
 
 
 def convolve(x: Tensor, system: Diagonal, offsets: Tensor, reverse: bool) -> Tensor:

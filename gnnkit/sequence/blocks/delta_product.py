@@ -8,7 +8,7 @@ from gnnkit import ops
 from gnnkit.errors import ConfigError
 from gnnkit.ops._checks import check_count, check_flag
 from gnnkit.sequence.blocks._inputs import check_tokens
-from gnnkit.sequence.blocks._parameters import UndecayedParameter, inverse_softplus, log_uniform
+from gnnkit.sequence.blocks._parameters import UndecayedParameter, step_biases, taps
 
 _LENGTH_EPS = 1e-6
 _NORM_EPS = 1e-5
@@ -98,7 +98,7 @@ class DeltaProduct(torch.nn.Module):
         self.A_log = self.dt_bias = None
         if gate:
             self.A_log = UndecayedParameter(torch.empty(num_heads).uniform_(*_RATES).log())
-            self.dt_bias = UndecayedParameter(inverse_softplus(log_uniform(num_heads, *_STEP_WIDTHS)))
+            self.dt_bias = UndecayedParameter(step_biases(num_heads, *_STEP_WIDTHS))
         self.norm = torch.nn.RMSNorm(self.head_dim, eps=_NORM_EPS)
         self.out_proj = torch.nn.Linear(inner, dim, bias=False)
 
@@ -122,8 +122,7 @@ class DeltaProduct(torch.nn.Module):
         offsets = check_tokens(x, offsets, reverse=reverse, block="DeltaProduct", dim=self.dim)
         heads, steps = self.num_heads, self.num_steps
         qkv, z, beta, rate = self.in_proj(x).split(self._parts, dim=-1)
-        taps = self.conv1d.weight.squeeze(1).to(qkv.dtype)
-        qkv = ops.causal_conv1d(qkv, taps, offsets=offsets, activation="silu", reverse=reverse)
+        qkv = ops.causal_conv1d(qkv, *taps(self.conv1d, qkv.dtype), offsets=offsets, activation="silu", reverse=reverse)
         inner = heads * self.head_dim
         q, k, v = qkv.split([inner, steps * inner, steps * inner], dim=-1)
         out = ops.gated_delta(

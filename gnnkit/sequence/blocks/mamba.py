@@ -7,9 +7,7 @@ from torch.nn.functional import linear
 from gnnkit import ops
 from gnnkit.ops._checks import check_count
 from gnnkit.sequence.blocks._inputs import check_steps, check_tokens
-from gnnkit.sequence.blocks._parameters import UndecayedParameter, inverse_softplus, log_uniform
-
-_LEAST_STEP = 1e-4
+from gnnkit.sequence.blocks._parameters import UndecayedParameter, decay_rates, step_biases, taps
 
 
 class Mamba(torch.nn.Module):
@@ -83,8 +81,7 @@ class Mamba(torch.nn.Module):
         self.x_proj = torch.nn.Linear(inner, self.dt_rank + 2 * state_dim, bias=False)
         self.dt_proj = torch.nn.Linear(self.dt_rank, inner)
         torch.nn.init.uniform_(self.dt_proj.weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
-        steps = log_uniform(inner, dt_min, dt_max).clamp(min=_LEAST_STEP)
-        self.dt_proj.bias = UndecayedParameter(inverse_softplus(steps))
+        self.dt_proj.bias = UndecayedParameter(step_biases(inner, dt_min, dt_max))
         rates = torch.arange(1.0, state_dim + 1).log()
         self.A_log = UndecayedParameter(rates.repeat(inner, 1))
         self.D = UndecayedParameter(torch.ones(inner))
@@ -109,14 +106,12 @@ class Mamba(torch.nn.Module):
         """
         offsets = check_tokens(x, offsets, reverse=reverse, block="Mamba", dim=self.dim)
         u, z = self.in_proj(x).chunk(2, dim=-1)
-        u = ops.causal_conv1d(u, *self._taps(u.dtype), offsets=offsets, activation="silu", reverse=reverse)
+        u = ops.causal_conv1d(u, *taps(self.conv1d, u.dtype), offsets=offsets, activation="silu", reverse=reverse)
         delta, b, c = self.x_proj(u).split([self.dt_rank, self.state_dim, self.state_dim], dim=-1)
-        # In bfloat16 the rates stay in float32.
-        rates = -self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32)).exp()
         out = ops.selective_scan(
             u,
             linear(delta, self.dt_proj.weight),
-            rates,
+            decay_rates(self.A_log),
             b,
             c,
             self.D,
@@ -128,12 +123,6 @@ class Mamba(torch.nn.Module):
         )
         assert isinstance(out, Tensor)
         return self.out_proj(out)
-
-    def _taps(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Weight ``[D, K]`` and bias of the convolution; under autocast, tokens are narrower than parameters."""
-        bias = self.conv1d.bias
-        assert bias is not None
-        return self.conv1d.weight.squeeze(1).to(dtype), bias.to(dtype)
 
     def extra_repr(self) -> str:
         """The settings."""

@@ -8,11 +8,10 @@ from torch import Tensor
 from torch.nn.functional import rms_norm, silu
 
 from gnnkit import ops
-from gnnkit.errors import ConfigError, ShapeError
-from gnnkit.ops._checks import check_count, check_number, check_tensor, describe
-
-# No initial step is smaller, whatever `dt_min` is.
-_LEAST_STEP = 1e-4
+from gnnkit.errors import ConfigError
+from gnnkit.ops._checks import check_count
+from gnnkit.sequence.blocks._inputs import check_steps, check_tokens
+from gnnkit.sequence.blocks._parameters import UndecayedParameter, decay_rates, step_biases, taps
 
 
 class GatedRMSNorm(torch.nn.Module):
@@ -95,8 +94,7 @@ class Mamba2(torch.nn.Module):
         counts |= {"conv_width": conv_width, "expand": expand, "chunk_size": chunk_size}
         for name, value in counts.items():
             check_count(name, value, 1)
-        if not 0 < check_number("dt_min", dt_min) <= check_number("dt_max", dt_max) < math.inf:
-            raise ConfigError(f"dt_min and dt_max must be numbers with 0 < dt_min <= dt_max, got {dt_min} and {dt_max}")
+        check_steps(dt_min, dt_max)
         inner = expand * dim
         if inner % head_dim != 0:
             raise ConfigError(
@@ -120,11 +118,9 @@ class Mamba2(torch.nn.Module):
         # Names as in the authors' class.
         self.in_proj = torch.nn.Linear(dim, inner + mixed + heads, bias=False)
         self.conv1d = torch.nn.Conv1d(mixed, mixed, conv_width, groups=mixed)
-        self.dt_bias = torch.nn.Parameter(torch.empty(heads))
-        self.A_log = torch.nn.Parameter(torch.empty(heads))
-        self.D = torch.nn.Parameter(torch.empty(heads))
-        for parameter in (self.dt_bias, self.A_log, self.D):
-            parameter.no_weight_decay = True  # type: ignore[attr-defined]
+        self.dt_bias = UndecayedParameter(torch.empty(heads))
+        self.A_log = UndecayedParameter(torch.empty(heads))
+        self.D = UndecayedParameter(torch.empty(heads))
         self.norm = GatedRMSNorm(inner, num_groups=num_groups)
         self.out_proj = torch.nn.Linear(inner, dim, bias=False)
         self._init_scan()
@@ -138,10 +134,7 @@ class Mamba2(torch.nn.Module):
 
     @torch.no_grad()
     def _init_scan(self) -> None:
-        steps = torch.empty_like(self.dt_bias).uniform_(math.log(self.dt_min), math.log(self.dt_max)).exp()
-        steps.clamp_(min=_LEAST_STEP)
-        # What the softplus function makes these steps of.
-        self.dt_bias.copy_(steps + torch.log(-torch.expm1(-steps)))
+        self.dt_bias.copy_(step_biases(self.dt_bias.numel(), self.dt_min, self.dt_max))
         self.A_log.uniform_(1, 16).log_()
         self.D.fill_(1.0)
 
@@ -158,21 +151,18 @@ class Mamba2(torch.nn.Module):
 
         Raises:
             ShapeError: If ``x`` is not ``[T, dim]``.
+            DtypeError: If ``x`` is not floating, or ``offsets`` are no integers.
             IndexRangeError: If ``offsets`` do not start at 0, decrease, or do not end at ``T``.
         """
-        check_tensor("x", x)
-        if x.dim() != 2 or x.size(1) != self.dim:
-            raise ShapeError(f"Mamba2 needs x of shape [T, {self.dim}], got {describe(x)}")
+        offsets = check_tokens(x, offsets, reverse=reverse, block="Mamba2", dim=self.dim)
         gate, mixed, delta = self.in_proj(x).split(self._widths, dim=1)
-        weight, bias = self.conv1d.weight.squeeze(1).to(mixed.dtype), self.conv1d.bias
-        bias = None if bias is None else bias.to(mixed.dtype)
-        mixed = ops.causal_conv1d(mixed, weight, bias, offsets=offsets, activation="silu", reverse=reverse)
+        mixed = ops.causal_conv1d(
+            mixed, *taps(self.conv1d, mixed.dtype), offsets=offsets, activation="silu", reverse=reverse
+        )
         states = self.num_groups * self.state_dim
         inputs, b, c = mixed.split((self._widths[0], states, states), dim=1)
-        # Large rates would lose digits in bfloat16.
-        rates = -self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32)).exp()
         scanned = ops.ssd(
-            inputs.unflatten(1, (-1, self.head_dim)), delta, rates,
+            inputs.unflatten(1, (-1, self.head_dim)), delta, decay_rates(self.A_log),
             b.unflatten(1, (self.num_groups, -1)), c.unflatten(1, (self.num_groups, -1)), self.D,
             offsets=offsets, delta_bias=self.dt_bias, delta_softplus=True, reverse=reverse,
             chunk_size=self.chunk_size,

@@ -84,8 +84,7 @@ class S4D(torch.nn.Module):
         init: :math:`A` at the beginning: ``"lin"``: :math:`-\frac12 + i \pi n`; ``"inv"``: :math:`-\frac12 + i
             \frac N \pi (\frac N {2n + 1} - 1)`, for :math:`n = 0, \dots, N / 2 - 1`.
         mode: ``"fft"``, ``"recurrent"``, or ``"auto"``: the transforms where sequences have more than 64 and at most
-            4096 tokens on average, which is faster on a CPU, and the recurrence elsewhere and where it is traced by
-            ``torch.compile``.
+            4096 tokens on average, and the recurrence elsewhere and where it is traced by ``torch.compile``.
         dt_min: Least step width at the beginning, where widths are log-uniform.
         dt_max: Largest step width at the beginning.
 

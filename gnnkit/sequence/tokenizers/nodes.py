@@ -41,12 +41,20 @@ class NodeTokens:
         """
         graph_of_nodes(graph, ptr)
         num_nodes = graph.num_nodes
-        token_ptr = torch.arange(num_nodes + 1, device=graph.device)
-        members = token_ptr[:-1] if self.ordering is None else self.ordering(graph, ptr, x, seed=seed)
-        if members.shape != (num_nodes,):
-            raise ShapeError(f"an ordering must give all {num_nodes} nodes, got {describe(members)}")
-        return Tokens(members, token_ptr, ptr.long(), "graph", num_nodes)
+        if self.ordering is None:
+            order = torch.arange(num_nodes, device=graph.device)
+        else:
+            order = self.ordering(graph, ptr, x, seed=seed)
+        if order.shape != (num_nodes,):
+            raise ShapeError(f"an ordering must give all {num_nodes} nodes, got {describe(order)}")
+        return tokens_in_order(order, ptr)
 
     def __repr__(self) -> str:
         """The settings."""
         return f"NodeTokens(ordering={self.ordering!r})"
+
+
+def tokens_in_order(order: Tensor, ptr: Tensor) -> Tokens:
+    """A token for each node, in an order that is known already."""
+    num_nodes = order.size(0)
+    return Tokens(order, torch.arange(num_nodes + 1, device=order.device), ptr.long(), "graph", num_nodes)

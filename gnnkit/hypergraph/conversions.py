@@ -66,7 +66,7 @@ def from_incidence_matrix(matrix: Any) -> Hypergraph:
         ShapeError: If it is not two-dimensional.
     """
     matrix = _as_tensor(matrix)
-    if matrix.dim() != 2:
+    if matrix.dim() != 2 or (matrix.layout == torch.sparse_coo and matrix.dense_dim() > 0):
         raise ShapeError(f"an incidence matrix is [nodes, hyperedges], got {describe(matrix)}")
     entries = (matrix if matrix.layout == torch.sparse_coo else matrix.to_sparse_coo()).detach().coalesce()
     index, value = entries.indices(), entries.values()
@@ -103,14 +103,19 @@ def _as_tensor(matrix: Any) -> Tensor:
             "an incidence matrix is a tensor of real numbers (dense, COO, CSR or CSC), a NumPy array, or a SciPy "
             f"sparse matrix, got {found}"
         )
-    return matrix
+    return _signed(matrix)
 
 
 def _from_numpy(values: Any) -> Tensor:
     try:
-        return torch.from_numpy(values.copy())
+        return _signed(torch.from_numpy(values.copy()))
     except TypeError as error:
         raise DataError(f"an incidence matrix holds real numbers: {error}") from error
+
+
+def _signed(values: Tensor) -> Tensor:
+    """Wide unsigned integers as int64: torch cannot tell which of them are zero."""
+    return values.long() if values.dtype in (torch.uint16, torch.uint32, torch.uint64) else values
 
 
 def from_dict(

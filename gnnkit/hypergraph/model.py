@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from gnnkit.errors import ConfigError, DataError
+from gnnkit.errors import ConfigError
 from gnnkit.hypergraph.conv import (
     AllDeepSetsConv,
     AllSetTransformerConv,
@@ -24,6 +24,7 @@ from gnnkit.hypergraph.hypergraph import Hypergraph, check_hyperedge_weight
 from gnnkit.hypergraph.self_loops import add_self_loops
 from gnnkit.nn._blocks import check_block, check_dropout
 from gnnkit.nn.epilogue import epilogue
+from gnnkit.nn.graph_network import attribute
 from gnnkit.ops._checks import check_count, check_flag, check_number
 from gnnkit.ops.dropout import Activation
 
@@ -160,9 +161,7 @@ class HypergraphModel(torch.nn.Module):
         hypergraph = getattr(data, "hypergraph", None)
         if not isinstance(hypergraph, Hypergraph):
             hypergraph = Hypergraph.from_data(data)
-        x = getattr(data, "x", None)
-        if not isinstance(x, Tensor):
-            raise DataError("the model reads data.x, which is missing; check the dataset and its transforms")
+        x = attribute(data, "x")
         given = self._weights(getattr(data, "hyperedge_weight", None), hypergraph)
         if self.self_loops:
             looped = add_self_loops(hypergraph)

@@ -43,9 +43,12 @@ def test_other_kinds_of_matrices_are_read(shape: str):
     for matrix in (
         expected.numpy(),
         expected.int(),
+        expected.to(torch.uint16),
+        expected.numpy().astype(np.uint32),
         expected.to_sparse_csc(),
         sp.csc_matrix(expected.numpy()),
         sp.lil_array(expected.numpy().astype(np.int8)),
+        sp.csr_array(expected.numpy().astype(np.uint64)),
         expected.t().contiguous().t(),
     ):
         assert torch.equal(dense(from_incidence_matrix(matrix)), expected)
@@ -68,6 +71,7 @@ def test_stored_zeros_are_no_incidences_and_equal_places_add_up():
         (torch.tensor([[torch.nan]]), DataError, "is nan"),
         (torch.tensor([[torch.inf]]), DataError, "is inf"),
         (torch.tensor([1.0]), ShapeError, r"\[nodes, hyperedges\]"),
+        (torch.ones(1, 2).to_sparse(1), ShapeError, r"\[nodes, hyperedges\]"),
         (np.ones((2, 2, 2)), ShapeError, r"\[nodes, hyperedges\]"),
         (np.array([["a"]]), DataError, "holds real numbers"),
         (torch.ones(1, 1, dtype=torch.complex64), DataError, "real numbers"),

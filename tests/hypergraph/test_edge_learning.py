@@ -1,6 +1,7 @@
 """Dropping, clustering and reading back of edges: graph by graph with dense matrices, and what must not matter."""
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import networkx as nx
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from gnnkit.errors import ConfigError, DataError, GnnkitError, IndexRangeError, ShapeError
+from gnnkit.errors import ConfigError, DataError, DtypeError, GnnkitError, IndexRangeError, ShapeError
 from gnnkit.hypergraph import (
     EdgeReconstruction,
     EHGNNClassifier,
@@ -288,6 +289,7 @@ def two_graphs(**changes: Any) -> Any:
         (lambda: drop_of(edge_attr=CYCLE.edge_attr[:5]), ShapeError, "one row per edge"),
         (lambda: drop_of(edge_attr=CYCLE.edge_attr[:, :2]), ShapeError, r"\[E, 3\]"),
         (lambda: drop_of(num_nodes=2), IndexRangeError, "num_nodes"),
+        (lambda: drop_of(edge_index=CYCLE.edge_index[0]), ShapeError, "edge_index must have 2"),
         (lambda: drop_of(ptr=torch.tensor([0, 5])), IndexRangeError, "end at the number of rows"),
         (lambda: drop_of(dual=dual(data_of(nx.path_graph(2)))), ShapeError, "one node per edge"),
         (lambda: drop_of(True, edge_index=CYCLE.edge_index[:, [0] * 6]), DataError, "both directions"),
@@ -297,6 +299,10 @@ def two_graphs(**changes: Any) -> Any:
         (lambda: classifier()(two_graphs(x=torch.zeros(6, 2))), ShapeError, r"data.x must have shape \[N, 3\]"),
         (lambda: classifier()(two_graphs(edge_attr=torch.zeros(12, 2))), ShapeError, r"\[12, 3\]"),
         (lambda: classifier()(two_graphs(edge_attr=torch.zeros(11, 3))), ShapeError, "one row per edge"),
+        (lambda: classifier()(two_graphs(edge_attr=[0.0] * 12)), DtypeError, "data.edge_attr must be a torch.Tensor"),
+        (lambda: classifier()(two_graphs(edge_index=CYCLE.edge_index[0])), ShapeError, "edge_index must have 2"),
+        (lambda: reconstruction(CYCLE.edge_index), DataError, "data.num_nodes is missing"),
+        (lambda: reconstruction(CYCLE.edge_index[0], num_nodes=3), ShapeError, "edge_index must have 2"),
         (lambda: classifier()(turned_batch()), DataError, "in order of their graphs"),
         (lambda: classifier()(crossing_batch()), DataError, "joins graph 0 and graph 1"),
     ],
@@ -304,6 +310,10 @@ def two_graphs(**changes: Any) -> Any:
 def test_bad_input(call, error: type[GnnkitError], message: str):
     with pytest.raises(error, match=message):
         call()
+
+
+def reconstruction(edge_index: Tensor, **counts: int) -> Tensor:
+    return EdgeReconstruction(3, 2, 2)(SimpleNamespace(edge_index=edge_index, edge_attr=CYCLE.edge_attr, **counts))
 
 
 def drop_of(symmetric: bool = False, **changes: Any) -> Any:

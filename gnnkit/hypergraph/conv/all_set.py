@@ -192,11 +192,10 @@ class SetAttention(torch.nn.Module):
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
         """From rows of the sources, ``[num_src, in]``, to rows of the destinations, ``[num_dst, out]``."""
         value = self.lin_value(x).unflatten(1, self.seed.shape)
-        # <seed, W x> = <W' seed, x>: the keys themselves are never needed.
-        turned = (attention.per_head(self.lin_key.weight, self.heads) * self.seed.unsqueeze(-1)).sum(1)
-        score = torch.nn.functional.linear(x, turned.to(x.dtype)).to(value.dtype)
+        # The keys themselves are never needed.
+        score = attention.mapped_products(x, self.lin_key.weight, self.seed, value.dtype)
         if self.training and self.dropout > 0:
-            weight = dropout(ops.edge_softmax(graph, ops.gather(graph, score, "src")), self.dropout)
+            weight = attention.weights(graph, ops.gather(graph, score, "src"), self.dropout)
             heads = ops.spmm(graph, value, weight)
         else:
             # Additive attention to which destinations add nothing, with a rectifier that is the identity.

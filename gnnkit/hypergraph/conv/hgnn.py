@@ -2,18 +2,18 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from gnnkit import ops
 from gnnkit.hypergraph.conv import _incidence as incidence
 from gnnkit.hypergraph.hypergraph import Hypergraph
+from gnnkit.nn.conv._linear import LinearConv
 
 Ways = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
 """From nodes to hyperedges, and back."""
 
 
-class HGNNConv(torch.nn.Module):
+class HGNNConv(LinearConv):
     r"""Layer of hypergraph neural networks (Feng et al., "Hypergraph neural networks", 2019).
 
     .. math::
@@ -35,18 +35,8 @@ class HGNNConv(torch.nn.Module):
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool = True) -> None:
-        super().__init__()
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.lin = torch.nn.Linear(in_channels, out_channels, bias=False)
-        self.bias = torch.nn.Parameter(torch.empty(out_channels)) if bias else None
+        super().__init__(in_channels, out_channels, bias=bias)
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draws new weights: Glorot uniform, bias 0."""
-        torch.nn.init.xavier_uniform_(self.lin.weight)
-        if self.bias is not None:
-            torch.nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor, hypergraph: Hypergraph, hyperedge_weight: Tensor | None = None) -> Tensor:
         """Convolves ``x``.
@@ -67,10 +57,6 @@ class HGNNConv(torch.nn.Module):
         weight = incidence.hyperedge_weights(hyperedge_weight, hypergraph, x.dtype)
         ways = _unweighted(hypergraph) if weight is None else _weighted(hypergraph, weight)
         return incidence.with_bias(incidence.convolve(x, hypergraph, self.lin, *ways), self.bias)
-
-    def extra_repr(self) -> str:
-        """The settings."""
-        return f"{self.in_channels}, {self.out_channels}, bias={self.bias is not None}"
 
 
 def _unweighted(hypergraph: Hypergraph) -> Ways:

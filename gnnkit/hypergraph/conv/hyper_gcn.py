@@ -9,6 +9,7 @@ from gnnkit import ops
 from gnnkit.graph import Graph
 from gnnkit.hypergraph.conv import _incidence as incidence
 from gnnkit.hypergraph.hypergraph import Hypergraph
+from gnnkit.nn.conv._linear import LinearConv
 from gnnkit.nn.conv.gcn import normalized
 from gnnkit.ops._checks import check_flag
 from gnnkit.ops.segment import wide_dtype
@@ -17,7 +18,7 @@ from gnnkit.ops.segment import wide_dtype
 _BLOCK = 1 << 16
 
 
-class HyperGCNConv(torch.nn.Module):
+class HyperGCNConv(LinearConv):
     r"""Graph convolution over the farthest pair of nodes of each hyperedge: HyperGCN.
 
     Yadati et al., "HyperGCN: a new method of training graph convolutional networks on hypergraphs", 2019.
@@ -53,20 +54,10 @@ class HyperGCNConv(torch.nn.Module):
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, mediators: bool = True, bias: bool = True) -> None:
-        super().__init__()
+        super().__init__(in_channels, out_channels, bias=bias)
         check_flag("mediators", mediators)
-        self.in_channels = in_channels
-        self.out_channels = out_channels
         self.mediators = mediators
-        self.lin = torch.nn.Linear(in_channels, out_channels, bias=False)
-        self.bias = torch.nn.Parameter(torch.empty(out_channels)) if bias else None
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draws new weights: Glorot uniform, bias 0."""
-        torch.nn.init.xavier_uniform_(self.lin.weight)
-        if self.bias is not None:
-            torch.nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor, hypergraph: Hypergraph, hyperedge_weight: Tensor | None = None) -> Tensor:
         """Convolves ``x``.
@@ -91,7 +82,7 @@ class HyperGCNConv(torch.nn.Module):
 
     def extra_repr(self) -> str:
         """The settings."""
-        return f"{self.in_channels}, {self.out_channels}, mediators={self.mediators}, bias={self.bias is not None}"
+        return f"{super().extra_repr()}, mediators={self.mediators}"
 
 
 class FarthestPairs(NamedTuple):
@@ -139,8 +130,8 @@ def hyper_gcn_graph(
     if mediators:
         weight = weight / (2 * rows.in_degree() - 3).clamp(min=1).to(dtype)
         node, hyperedge = _others(pairs, rows)
+        place = torch.searchsorted(pairs.hyperedge, hyperedge)
         for end in (pairs.first, pairs.second):
-            place = torch.searchsorted(pairs.hyperedge, hyperedge)
             ends.append(torch.stack([node, end.index_select(0, place)]))
             owner.append(hyperedge)
     edges, weight = torch.cat(ends, dim=1), weight.index_select(0, torch.cat(owner))

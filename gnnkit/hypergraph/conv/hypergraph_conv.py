@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import dropout, leaky_relu
+from torch.nn.functional import leaky_relu
 
 from gnnkit import ops
 from gnnkit.errors import ConfigError, ShapeError
@@ -158,13 +158,12 @@ class HypergraphConv(torch.nn.Module):
         value = self.lin(x).reshape(-1, self.heads, self.out_channels)
         of_node, of_hyperedge = att.squeeze(0).to(value.dtype).chunk(2, dim=1)
         (score_v,) = attention.head_products(value, of_node)
-        # <a, W z> = <W' a, z>: hyperedges need no map of their own.
-        turned = (attention.per_head(self.lin.weight, self.heads) * of_hyperedge.unsqueeze(-1)).sum(1)
-        score_e = torch.nn.functional.linear(attr.to(value.dtype), turned.to(value.dtype))
+        # Hyperedges need no map of their own.
+        score_e = attention.mapped_products(attr, self.lin.weight, of_hyperedge, value.dtype)
         nodes, hyperedges = hypergraph.to_nodes, hypergraph.to_hyperedges
         score = leaky_relu(ops.gather(nodes, score_v, "dst") + ops.gather(nodes, score_e, "src"), self.negative_slope)
-        alpha = ops.edge_softmax(nodes if self.attention_mode == "edge" else hyperedges, score)
-        alpha = dropout(alpha, self.dropout, self.training)
+        over = nodes if self.attention_mode == "edge" else hyperedges
+        alpha = attention.weights(over, score, self.dropout if self.training else 0.0)
         means = ops.spmm(hyperedges, value, alpha) * incidence.inverse_count_rows(hyperedges, value)
         weight = incidence.hyperedge_weights(given, hypergraph, means.dtype)
         if weight is None:

@@ -4,42 +4,17 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import dropout, leaky_relu
 
 from gnnkit import ops
 from gnnkit.errors import ConfigError
 from gnnkit.hypergraph.conv import _incidence as incidence
 from gnnkit.hypergraph.hypergraph import Hypergraph
 from gnnkit.nn.conv import _attention as attention
+from gnnkit.nn.conv._linear import LinearConv
 from gnnkit.ops._checks import check_count, check_number
 
 
-class _UniConv(torch.nn.Module):
-    """A linear map, a bias, and what is printed of them."""
-
-    def __init__(self, in_channels: int, out_channels: int, *, bias: bool) -> None:
-        super().__init__()
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.lin = torch.nn.Linear(in_channels, out_channels, bias=False)
-        self.bias = torch.nn.Parameter(torch.empty(out_channels)) if bias else None
-
-    def reset_parameters(self) -> None:
-        """Draws new weights: Glorot uniform, bias 0."""
-        torch.nn.init.xavier_uniform_(self.lin.weight)
-        if self.bias is not None:
-            torch.nn.init.zeros_(self.bias)
-
-    def _narrowest(self, combine: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """``lin(combine(x))`` for a linear ``combine`` that keeps the width, at the narrower end of the map."""
-        return combine(self.lin(x)) if self.out_channels <= self.in_channels else self.lin(combine(x))
-
-    def extra_repr(self) -> str:
-        """The settings."""
-        return f"{self.in_channels}, {self.out_channels}, bias={self.bias is not None}"
-
-
-class UniGCNConv(_UniConv):
+class UniGCNConv(LinearConv):
     r"""UniGCN (Huang and Yang, "UniGNN: a unified framework for graph and hypergraph neural networks", 2021).
 
     .. math::
@@ -78,7 +53,7 @@ class UniGCNConv(_UniConv):
         return incidence.with_bias(out, self.bias)
 
 
-class UniGINConv(_UniConv):
+class UniGINConv(LinearConv):
     r"""UniGIN (Huang and Yang, "UniGNN: a unified framework for graph and hypergraph neural networks", 2021).
 
     .. math:: x_v' = W \Bigl((1 + \varepsilon) x_v + \sum_{e \ni v} h_e\Bigr) + b
@@ -132,10 +107,10 @@ class UniGINConv(_UniConv):
             sums = ops.spmm(hypergraph.to_hyperedges, rows)
             return (1 + self.eps.to(rows.dtype)) * rows + incidence.sum_of_hyperedges(hypergraph, sums)
 
-        return incidence.with_bias(self._narrowest(combine, x), self.bias)
+        return incidence.with_bias(_narrowest(self.lin, combine, x), self.bias)
 
 
-class UniSAGEConv(_UniConv):
+class UniSAGEConv(LinearConv):
     r"""UniSAGE (Huang and Yang, "UniGNN: a unified framework for graph and hypergraph neural networks", 2021).
 
     .. math:: x_v' = W \Bigl(x_v + \mathrm{aggr}_{e \ni v}\, h_e\Bigr) + b
@@ -176,7 +151,7 @@ class UniSAGEConv(_UniConv):
         def combine(rows: Tensor) -> Tensor:
             return rows + scatter(hypergraph, ops.spmm(hypergraph.to_hyperedges, rows))
 
-        return incidence.with_bias(self._narrowest(combine, x), self.bias)
+        return incidence.with_bias(_narrowest(self.lin, combine, x), self.bias)
 
     def extra_repr(self) -> str:
         """The settings."""
@@ -263,15 +238,10 @@ class UniGATConv(torch.nn.Module):
         value = incidence.mapped_means(x, hypergraph, self.lin)
         value = value.reshape(hypergraph.num_hyperedges, self.heads, self.out_channels)
         (score_e,) = attention.head_products(value, self.att_hyperedge.squeeze(0).to(value.dtype))
-        # <a, W x> = <W' a, x>: nodes need no map of their own.
-        turned = (attention.per_head(self.lin.weight, self.heads) * self.att_node.squeeze(0).unsqueeze(-1)).sum(1)
-        score_v = torch.nn.functional.linear(x, turned.to(x.dtype)).to(value.dtype)
-        if self.training and self.dropout > 0:
-            both = ops.gather(nodes, score_v, "dst") + ops.gather(nodes, score_e, "src")
-            alpha = dropout(ops.edge_softmax(nodes, leaky_relu(both, self.negative_slope)), self.dropout)
-            out = ops.spmm(nodes, value, alpha)
-        else:
-            out = ops.gat(nodes, score_v, score_e, value, negative_slope=self.negative_slope)
+        # Nodes need no map of their own.
+        score_v = attention.mapped_products(x, self.lin.weight, self.att_node.squeeze(0), value.dtype)
+        p = self.dropout if self.training else 0.0
+        out = attention.additive(nodes, score_v, score_e, value, negative_slope=self.negative_slope, dropout=p)
         return incidence.with_bias(attention.join_heads(out, self.concat), self.bias)
 
     def extra_repr(self) -> str:
@@ -345,6 +315,11 @@ class UniGCNIIConv(torch.nn.Module):
     def extra_repr(self) -> str:
         """The settings."""
         return f"{self.channels}, alpha={self.alpha}, beta={self.beta}"
+
+
+def _narrowest(lin: torch.nn.Linear, combine: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """``lin(combine(x))`` for a linear ``combine`` that keeps the width, at the narrower end of the map."""
+    return combine(lin(x)) if lin.out_features <= lin.in_features else lin(combine(x))
 
 
 def _uni_gcn(hypergraph: Hypergraph, sums: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from gnnkit.errors import DataError, ShapeError
 from gnnkit.hypergraph.hypergraph import Hypergraph
 from gnnkit.hypergraph.transforms.dual import dual_hyperedge_index
 from gnnkit.nn._inputs import check_rows
-from gnnkit.nn.pool import graph_boundaries
-from gnnkit.ops._checks import check_segments, values_readable
+from gnnkit.nn.graph_network import boundaries
+from gnnkit.ops._checks import check_segments, check_tensor, values_readable
 from gnnkit.ops.segment import segment_of_row
 
 
@@ -19,10 +19,8 @@ def dual_of_edges(edge_index: Tensor, num_nodes: int) -> Hypergraph:
 
     See :func:`gnnkit.hypergraph.dual_hyperedge_index`.
     """
-    num_edges = edge_index.size(1)
-    return Hypergraph.from_incidence(
-        dual_hyperedge_index(edge_index, num_nodes), num_nodes=num_edges, num_hyperedges=num_nodes + num_edges
-    )
+    incidences, num_edges = dual_hyperedge_index(edge_index, num_nodes), edge_index.size(1)
+    return Hypergraph.from_incidence(incidences, num_nodes=num_edges, num_hyperedges=num_nodes + num_edges)
 
 
 def edge_boundaries(edge_index: Tensor, ptr: Tensor) -> Tensor:
@@ -71,10 +69,7 @@ def checked_boundaries(ptr: Tensor | None, num_edges: int, device: torch.device)
 
 def node_boundaries(data: Any, num_nodes: int) -> Tensor:
     """First node of each graph of a ``Data`` or ``Batch``, and ``N`` at the end, int64 ``[G + 1]``."""
-    ptr = getattr(data, "ptr", None)
-    if ptr is None:
-        rows = torch.empty((num_nodes, 0), device=data.edge_index.device)
-        ptr = graph_boundaries(rows, getattr(data, "batch", None), num_graphs=getattr(data, "num_graphs", None))
+    ptr = boundaries(torch.empty((num_nodes, 0), device=data.edge_index.device), data)
     check_segments(ptr, num_nodes)
     return ptr.long()
 
@@ -84,7 +79,7 @@ def edge_features_of(data: Any, width: int, dtype: torch.dtype) -> Tensor:
 
     Raises:
         DataError: If edge features are missing and ``width`` is not 1.
-        ShapeError: If they are not ``[E, width]``.
+        ShapeError, DtypeError: If they are no tensor ``[E, width]``.
     """
     num_edges = required(data, "edge_index").size(1)
     value = getattr(data, "edge_attr", None)
@@ -95,6 +90,7 @@ def edge_features_of(data: Any, width: int, dtype: torch.dtype) -> Tensor:
                 "features make it with edge_channels=1, for which every edge has the feature 1"
             )
         return torch.ones((num_edges, 1), dtype=dtype, device=data.edge_index.device)
+    check_tensor("data.edge_attr", value)
     value = value.unsqueeze(1) if value.dim() == 1 else value
     check_rows("data.edge_attr", value, num_edges, "edge")
     if value.dim() != 2 or value.size(1) != width:

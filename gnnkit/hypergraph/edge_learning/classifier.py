@@ -108,9 +108,9 @@ class EHGNNClassifier(torch.nn.Module):
         if x.dim() != 2 or x.size(1) != self.in_channels:
             raise ShapeError(f"data.x must have shape [N, {self.in_channels}], got {describe(x)}")
         num_nodes = x.size(0)
+        graph, weight = Graph.from_edge_index(edge_index, num_nodes=num_nodes), None
         edge = edge_features_of(data, self.edge_channels, x.dtype)
         ptr = node_boundaries(data, num_nodes)
-        graph, weight = Graph.from_edge_index(edge_index, num_nodes=num_nodes), None
         edge_ptr = edge_boundaries(edge_index, ptr)
         x = self.convs[0](x, graph).relu()
         out = readout(x, ptr)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gnnkit.errors import DataError
 from gnnkit.hypergraph.conv import HypergraphConv
 from gnnkit.hypergraph.edge_learning._edges import (
     dual_of_edges,
@@ -87,10 +88,12 @@ class EdgeReconstruction(torch.nn.Module):
             DataError: If an attribute is missing, edges are not in order of their graphs, or one joins two.
             ShapeError: If an attribute has the wrong shape.
         """
-        edge_index = required(data, "edge_index")
+        edge_index, num_nodes = required(data, "edge_index"), getattr(data, "num_nodes", None)
+        if num_nodes is None:
+            raise DataError("data.num_nodes is missing; the model needs it")
+        dual = dual_of_edges(edge_index, num_nodes)
         edge = edge_features_of(data, self.in_channels, self.encoder.pool.seeds.dtype)
-        dual = dual_of_edges(edge_index, data.num_nodes)
-        ptr = edge_boundaries(edge_index, node_boundaries(data, data.num_nodes))
+        ptr = edge_boundaries(edge_index, node_boundaries(data, num_nodes))
         edge = self.encoder(edge, dual, ptr).unpool()
         *hidden, last = self.decoder
         for conv in hidden:

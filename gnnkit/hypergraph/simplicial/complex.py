@@ -11,6 +11,7 @@ from gnnkit import ops
 from gnnkit.errors import ConfigError, DtypeError
 from gnnkit.geometry.simple_graph import SimpleGraph
 from gnnkit.graph import Graph
+from gnnkit.hypergraph.conv._incidence import inverse_power
 from gnnkit.nn._inputs import check_rows
 from gnnkit.ops._checks import FLOAT_DTYPES, check_flag, check_float
 
@@ -64,7 +65,7 @@ class CliqueComplex:
         graph = SimpleGraph.from_edge_index(edge_index, num_nodes)
         triangles, face = _triangles(graph)
         device = edge_index.device
-        source, target = edge_index.to(device).long()
+        source, target = edge_index.long()
         return CliqueComplex(
             num_nodes=graph.num_nodes,
             edges=graph.ends.to(device),
@@ -150,9 +151,8 @@ class CliqueComplex:
         entries = signs.double().expand_as(faces)
         if normalize:
             d1, d2 = self._cached("degrees", self._degrees)
-            of_face, of_simplex = (d1, d2) if dim == 1 else (d2, None)
-            scale = torch.where(of_face == 0, 0.0, torch.where(of_face == 0, 1.0, of_face).rsqrt())[faces]
-            entries = entries * scale * (3**-0.5 if of_simplex is None else of_simplex.sqrt())
+            of_face, of_simplex = (d1, d2.sqrt()) if dim == 1 else (d2, 3**-0.5)
+            entries = entries * inverse_power(of_face, 0.5)[faces] * of_simplex
         return entries.to(dtype).flatten()
 
     def _degrees(self) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import dropout
+from torch.nn.functional import dropout, leaky_relu, linear
 
 from gnnkit import ops
 from gnnkit.errors import ConfigError, ShapeError
@@ -68,6 +68,16 @@ def head_products(rows: Tensor, *vectors: Tensor) -> tuple[Tensor, ...]:
     eye = torch.eye(heads, dtype=rows.dtype, device=rows.device).unsqueeze(1)
     diagonals = [(vector.unsqueeze(-1) * eye).reshape(heads * width, heads) for vector in vectors]
     return (rows.reshape(-1, heads * width) @ torch.cat(diagonals, dim=1)).split(heads, dim=1)
+
+
+def turned_map(weight: Tensor, vectors: Tensor) -> Tensor:
+    """``W[h]' vectors[h]``, ``[H, D]``, of a map's weight ``[H F, D]`` and ``[H, F]``."""
+    return (per_head(weight, vectors.size(0)) * vectors.unsqueeze(-1)).sum(1)
+
+
+def mapped_products(rows: Tensor, weight: Tensor, vectors: Tensor, dtype: torch.dtype) -> Tensor:
+    """``<(W rows[n])[h], vectors[h]>``, ``[N, H]``, by ``<W x, a> = <x, W' a>``: without the mapped rows."""
+    return linear(rows.to(dtype), turned_map(weight, vectors).to(dtype))
 
 
 def loop_mask(looped: Looped, dtype: torch.dtype) -> Tensor | None:
@@ -141,6 +151,32 @@ def weights(graph: Graph, score: Tensor, p: float) -> Tensor:
     return dropout(weight, p) if p > 0 else weight
 
 
+def additive(
+    graph: Graph,
+    a_dst: Tensor,
+    a_src: Tensor,
+    value: Tensor,
+    *,
+    negative_slope: float,
+    dropout: float,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """:func:`gnnkit.ops.gat`, with weights dropped with probability ``dropout``, which are stored then.
+
+    Where ``bias`` is minus infinity, an edge is masked.
+    """
+    if dropout == 0.0:
+        return ops.gat(graph, a_dst, a_src, value, negative_slope=negative_slope, bias=bias)
+    score = ops.gather(graph, a_dst, "dst") + ops.gather(graph, a_src, "src")
+    if bias is None:
+        score = leaky_relu(score, negative_slope)
+    else:
+        score = score + (bias if bias.dim() == 2 else bias.unsqueeze(-1))
+        masked = score == -torch.inf
+        score = leaky_relu(score.masked_fill(masked, 0.0), negative_slope).masked_fill(masked, -torch.inf)
+    return ops.spmm(graph, value, weights(graph, score, dropout))
+
+
 def join_heads(out: Tensor, concat: bool) -> Tensor:
     """``[N, H, F]`` to ``[N, H F]``, or to the mean over heads, ``[N, F]``."""
     return out.flatten(1) if concat else out.mean(dim=1)
@@ -164,6 +200,7 @@ def destination(x_dst: Tensor | None, layer: str) -> Tensor:
 
 __all__ = [
     "Looped",
+    "additive",
     "check_fill_value",
     "check_probability",
     "destination",
@@ -172,7 +209,9 @@ __all__ = [
     "extend_edges",
     "join_heads",
     "loop_mask",
+    "mapped_products",
     "per_head",
+    "turned_map",
     "weighted_edges",
     "weights",
     "with_self_loops",

@@ -1,14 +1,14 @@
 """Sums of rectified node-plus-edge features."""
 
-import torch
 from torch import Tensor
 
 from gnnkit import ops
 from gnnkit.graph import Graph
 from gnnkit.nn._inputs import edge_features, node_features
+from gnnkit.nn.conv._linear import LinearConv
 
 
-class EdgeSumConv(torch.nn.Module):
+class EdgeSumConv(LinearConv):
     r"""Unnormalised sum over in-edges of rectified source plus edge features.
 
     .. math::
@@ -31,18 +31,8 @@ class EdgeSumConv(torch.nn.Module):
     edge_input = "features"
 
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool = True) -> None:
-        super().__init__()
-        self.in_channels = in_channels
-        self.out_channels = out_channels
-        self.lin = torch.nn.Linear(in_channels, out_channels, bias=False)
-        self.bias = torch.nn.Parameter(torch.empty(out_channels)) if bias else None
+        super().__init__(in_channels, out_channels, bias=bias)
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draws new weights: Glorot uniform, bias 0."""
-        torch.nn.init.xavier_uniform_(self.lin.weight)
-        if self.bias is not None:
-            torch.nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor, graph: Graph, edge_attr: Tensor | None = None) -> Tensor:
         """Sums the messages that arrive at every node.
@@ -66,7 +56,3 @@ class EdgeSumConv(torch.nn.Module):
         x = node_features(x, graph, layer="EdgeSumConv", width=self.in_channels)
         edge = edge_features(edge_attr, graph, layer="EdgeSumConv", width=self.out_channels)
         return ops.aggregate(graph, (ops.gather(graph, self.lin(x), "src") + edge).relu())
-
-    def extra_repr(self) -> str:
-        """The settings."""
-        return f"{self.in_channels}, {self.out_channels}, bias={self.bias is not None}"

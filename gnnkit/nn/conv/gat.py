@@ -189,8 +189,7 @@ class GATConv(_GraphAttention):
             # <a_e, W e> = <W' a_e, e>: edge features are never as wide as the output.
             assert self.lin_edge is not None
             assert self.att_edge is not None
-            by_head = attention.per_head(self.lin_edge.weight, self.heads)
-            turned = (by_head * self.att_edge.reshape(self.heads, -1, 1)).sum(1).to(value.dtype)
+            turned = attention.turned_map(self.lin_edge.weight, self.att_edge.squeeze(0)).to(value.dtype)
             bias = torch.nn.functional.linear(edge.to(value.dtype), turned)
             fill = self.fill_value if isinstance(self.fill_value, str) else turned.sum(-1) * self.fill_value
         if self.add_self_loops and bias is None:
@@ -201,14 +200,8 @@ class GATConv(_GraphAttention):
             bias = attention.extend_edges(graph, looped, bias, fill)
             bias = bias if mask is None else bias + mask.unsqueeze(-1)
             graph = looped.graph
-        if not self.training or self.dropout == 0.0:
-            return ops.gat(graph, a_dst, a_src, value, negative_slope=self.negative_slope, bias=bias)
-        before = ops.gather(graph, a_dst, "dst") + ops.gather(graph, a_src, "src")
-        if bias is not None:
-            before = before + (bias if bias.dim() == 2 else bias.unsqueeze(-1))
-        masked = before == -torch.inf
-        score = leaky_relu(before.masked_fill(masked, 0.0), self.negative_slope).masked_fill(masked, -torch.inf)
-        return ops.spmm(graph, value, attention.weights(graph, score, self.dropout))
+        p = self.dropout if self.training else 0.0
+        return attention.additive(graph, a_dst, a_src, value, negative_slope=self.negative_slope, dropout=p, bias=bias)
 
 
 class GATv2Conv(_GraphAttention):

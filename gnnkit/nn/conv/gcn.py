@@ -9,10 +9,11 @@ from gnnkit import ops
 from gnnkit.errors import ConfigError
 from gnnkit.graph import Graph
 from gnnkit.nn._inputs import edge_weights, node_features
+from gnnkit.nn.conv._linear import LinearConv
 from gnnkit.ops.spmm import spmm_by_position
 
 
-class GCNConv(torch.nn.Module):
+class GCNConv(LinearConv):
     r"""Graph convolution (Kipf and Welling, "Semi-supervised classification with graph convolutional networks", 2017).
 
     .. math::
@@ -52,23 +53,13 @@ class GCNConv(torch.nn.Module):
         normalize: bool = True,
         bias: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(in_channels, out_channels, bias=bias)
         if add_self_loops and not normalize:
             raise ConfigError("GCNConv adds self-loops only where it normalises; set normalize=True, or leave both off")
-        self.in_channels = in_channels
-        self.out_channels = out_channels
         self.improved = improved
         self.add_self_loops = normalize if add_self_loops is None else add_self_loops
         self.normalize = normalize
-        self.lin = torch.nn.Linear(in_channels, out_channels, bias=False)
-        self.bias = torch.nn.Parameter(torch.empty(out_channels)) if bias else None
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draws new weights: Glorot uniform, bias 0."""
-        torch.nn.init.xavier_uniform_(self.lin.weight)
-        if self.bias is not None:
-            torch.nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor, graph: Graph, edge_attr: Tensor | None = None) -> Tensor:
         """Convolves ``x``.

@@ -106,7 +106,7 @@ def test_training_drops_from_the_weights_of_evaluation(monkeypatch: pytest.Monke
     """Where nothing is dropped, training gives what evaluation gives."""
     conv, hypergraph, x = AllSetTransformerConv(5, 4, heads=2, dropout=0.5), random_hypergraph(), torch.randn(12, 5)
     expected = conv.eval()(x, hypergraph)
-    monkeypatch.setattr("gnnkit.hypergraph.conv.all_set.dropout", lambda value, *_: value)
+    monkeypatch.setattr("gnnkit.nn.conv._attention.dropout", lambda value, *_: value)
     torch.testing.assert_close(conv.train()(x, hypergraph), expected)
 
 

@@ -87,7 +87,7 @@ def test_training_drops_from_the_weights_of_evaluation(monkeypatch: pytest.Monke
     conv, (hypergraph, _, x) = UniGATConv(5, 4, heads=2, dropout=0.5).double(), given("random")
     expected = conv.eval()(x, hypergraph)
     assert not torch.allclose(conv.train()(x, hypergraph), expected)
-    monkeypatch.setattr("gnnkit.hypergraph.conv.uni_gnn.dropout", lambda value, *_: value)
+    monkeypatch.setattr("gnnkit.nn.conv._attention.dropout", lambda value, *_: value)
     torch.testing.assert_close(conv(x, hypergraph), expected)
 
 

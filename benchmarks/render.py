@@ -67,7 +67,8 @@ def read_results(folder: Path) -> dict[str, Content]:
 def measured_on(environment: Content) -> str:
     """One sentence about the machine."""
     parts = [
-        f"{environment['processor']}, {environment['threads']} threads of {environment['cores']} cores",
+        f"{environment['processor']}, {environment['threads']} thread{'s' if environment['threads'] > 1 else ''} "
+        f"of {environment['cores']} cores",
         f"torch {environment['torch']}",
         *(f"{name} {version}" for name, version in environment.get("packages", {}).items() if version),
     ]

@@ -95,17 +95,17 @@ bench: build
 	$(BIN)/python -m benchmarks.spgemm
 	$(BIN)/python -m benchmarks.relational
 	$(BIN)/python -m benchmarks.selective_scan
-	$(BIN)/python -m benchmarks.ssd --write
+	$(BIN)/python -m benchmarks.ssd
 	$(BIN)/python -m benchmarks.gated_delta
 	$(BIN)/python -m benchmarks.walk_tokens
 	$(BIN)/python -m benchmarks.hypergraph
 	$(BIN)/python -m benchmarks.segment_topk
-	$(BIN)/python -m benchmarks.neighbors --write
+	$(BIN)/python -m benchmarks.saint
+	$(BIN)/python -m benchmarks.neighbors
 	$(BIN)/python -m benchmarks.encodings --only cora-size
 	$(BIN)/python -m benchmarks.encodings --only gnm
 	if [ -n "$(GNNKIT_DATA)" ]; then $(BIN)/python -m benchmarks.encodings --only peptides; fi
 	if [ -n "$(GNNKIT_DATA)" ]; then $(BIN)/python -m benchmarks.training_step; fi
-	$(BIN)/python -m benchmarks.saint --write
 	$(BIN)/python -m benchmarks.rewiring --slow-peers
 	if [ -n "$(GNNKIT_DATA)" ]; then $(BIN)/python -m benchmarks.rewiring.real_data; fi
 	$(BIN)/python -m benchmarks.render

@@ -17,14 +17,11 @@ def power_law_parts(
     num_nodes: int, num_edges: int, size: int, *, exponent: float = 0.8, seed: int = 0
 ) -> Callable[[], Iterator[Tensor]]:
     """As :func:`power_law`, in parts of ``size`` edges; each call gives the same ones again."""
-    cumulative = np.cumsum(np.arange(1, num_nodes + 1) ** -exponent)
-    shuffled = np.random.default_rng(seed).permutation(num_nodes)
+    draw = _power_law_ends(np.random.default_rng(seed), num_nodes, exponent)
 
     def parts() -> Iterator[Tensor]:
         for begin in range(0, num_edges, size):
-            rng = np.random.default_rng([seed, begin])
-            drawn = rng.random((2, min(size, num_edges - begin))) * cumulative[-1]
-            yield torch.from_numpy(shuffled[np.searchsorted(cumulative, drawn)])
+            yield torch.from_numpy(draw(np.random.default_rng([seed, begin]), min(size, num_edges - begin)))
 
     return parts
 
@@ -71,9 +68,17 @@ def molecules(num_edges: int, *, seed: int = 0) -> tuple[Tensor, int]:
 
 
 def _power_law_pairs(rng: np.random.Generator, num_nodes: int, exponent: float) -> Callable[[int], np.ndarray]:
+    draw = _power_law_ends(rng, num_nodes, exponent)
+    return lambda count: draw(rng, count)
+
+
+def _power_law_ends(
+    rng: np.random.Generator, num_nodes: int, exponent: float
+) -> Callable[[np.random.Generator, int], np.ndarray]:
+    """``rng`` shuffles the nodes; what draws the edges is given with their number."""
     cumulative = np.cumsum(np.arange(1, num_nodes + 1) ** -exponent)
     shuffled = rng.permutation(num_nodes)
-    return lambda count: shuffled[np.searchsorted(cumulative, rng.random((2, count)) * cumulative[-1])]
+    return lambda drawing, count: shuffled[np.searchsorted(cumulative, drawing.random((2, count)) * cumulative[-1])]
 
 
 def _distinct(draw: Callable[[int], np.ndarray], rng: np.random.Generator, num_nodes: int, num_edges: int) -> Tensor:

@@ -1,6 +1,5 @@
-"""Hypergraph convolution forward and backward, against PyTorch Geometric: ``python -m benchmarks.hypergraph``."""
+"""Hypergraph convolution forward and backward, against PyTorch Geometric."""
 
-import argparse
 from collections.abc import Callable
 from typing import Any
 
@@ -8,10 +7,10 @@ import torch
 import torch_geometric.nn as pyg
 from torch import Tensor
 
-from benchmarks.measure import RESULTS, extra_memory, interleaved, ratio, report
+from benchmarks.measure import extra_memory, interleaved, ratio, report
 from gnnkit.hypergraph import Hypergraph, HypergraphConv
 
-NODES, HYPEREDGES, INCIDENCES, WIDTH = 100_000, 50_000, 1_000_000, 64
+NODES, HYPEREDGES, INCIDENCES, WIDTH, REPEATS = 100_000, 50_000, 1_000_000, 64, 11
 KINDS = ("uniform", "power law")
 
 Run = Callable[[], dict[str, Tensor]]
@@ -65,29 +64,22 @@ def check(group: str, runs: dict[str, Run]) -> float:
     return max(differences)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.hypergraph", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=11, help="default 11")
-    parser.add_argument("--threads", type=int, default=2, help="of torch; default 2")
-    parser.add_argument("--name", default="hypergraph", help=f"of the file in {RESULTS.name}/speed; default hypergraph")
-    chosen = parser.parse_args(arguments)
-    torch.set_num_threads(chosen.threads)
-    torch.manual_seed(0)
+def main() -> None:
     times, ratios, memory, differences = {}, {}, {}, {}
     for kind in KINDS:
         runs = candidates(incidences(kind))
         differences[kind] = check(kind, runs)
         memory |= {f"{kind}: {name}": extra_memory(run) for name, run in runs.items()}
-        found = interleaved(runs, chosen.repeats, warmup=1)
+        found = interleaved(runs, REPEATS, warmup=1)
         times |= {f"{kind}: {name}": summary for name, summary in found.items()}
         *ours, peer = runs
         ratios |= {f"{kind}: {peer} / {name}": ratio(found, peer, name) for name in ours}
     report(
-        chosen.name,
+        "hypergraph",
         {
             "title": f"hypergraph convolution forward and backward, {WIDTH} to {WIDTH}, float32",
             "hypergraphs": f"{NODES} nodes, {HYPEREDGES} hyperedges, {INCIDENCES} incidences",
-            "repeats": chosen.repeats,
+            "repeats": REPEATS,
             "largest_relative_difference": differences,
             "extra_resident_memory_mb": memory,
             "times": times,
@@ -99,4 +91,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(2)
+    torch.manual_seed(0)
     main()

@@ -160,11 +160,6 @@ def report(name: str, result: dict[str, Any]) -> None:
     """Writes ``results/speed/<name>.json`` and prints it as a table."""
     whole = {"environment": environment(), **result}
     write_text(RESULTS / "speed" / f"{name}.json", json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
-    show(result)
-
-
-def show(result: dict[str, Any]) -> None:
-    """Prints a result as a table."""
     print(f"\n{result['title']}")
     for candidate, times in result["times"].items():
         spread = f"[{times['quartile_low_ms']:.2f}, {times['quartile_high_ms']:.2f}]"

@@ -1,6 +1,5 @@
 """Neighbor and ShaDow on a graph of 100,000 nodes and 1.6 million power-law edges."""
 
-import argparse
 import importlib.util
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +8,7 @@ import torch
 from torch_geometric.data import Data
 
 from benchmarks.graphs import power_law
-from benchmarks.measure import interleaved, ratio, report, show
+from benchmarks.measure import interleaved, ratio, report
 from gnnkit.sample import Neighbor, ShaDow
 
 NODES, EDGES, BATCHES, REPEATS = 100_000, 1_600_000, 20, 9
@@ -48,12 +47,6 @@ def peers(data: Data, seeds: torch.Tensor) -> dict[str, Callable[[], object]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.neighbors", description=__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--write", action="store_true", help="write results/speed/neighbors.json, not only print times")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
     data = Data(edge_index=power_law(NODES, EDGES), num_nodes=NODES)
     times: dict[str, dict[str, Any]] = dict(interleaved(ours(data), REPEATS, warmup=1))
     for name in (SCORES, SUBGRAPHS, HOPS):
@@ -61,12 +54,10 @@ def main() -> None:
         print(f"{name}: {times[name]['targets_per_minute']:,} targets per minute")
     ratios = {f"{PEER} / ours": ratio(times, PEER, OURS)} if PEER in times else {}
     title = f"Batches around targets, {NODES:,} nodes, {EDGES:,} power-law edges"
-    result = {"title": title, "times": times, "ratios": ratios}
-    if options.write:
-        report("neighbors", result)
-    else:
-        show(result)
+    report("neighbors", {"title": title, "times": times, "ratios": ratios})
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(2)
+    torch.manual_seed(0)
     main()

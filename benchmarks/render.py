@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.accuracy_page import edge_learning_section, hypergraph_nodes_section, state_tracking_section
 from benchmarks.expressivity.page import brec_section, untrained_section
 from benchmarks.measure import RESULTS, write_text
 from benchmarks.ops.entry import OURS
@@ -42,7 +43,19 @@ def lines_of(name: str, content: Content) -> Iterator[str]:
         return untrained_section(content, measured_on(content["environment"]))
     if kind == "expressivity-brec":
         return brec_section(content, measured_on(content["environment"]))
+    if kind == "state-tracking":
+        return state_tracking_section(content, measured_on(content["environment"]))
+    if kind == "hypergraph-nodes":
+        return hypergraph_nodes_section(content, measured_on(content["environment"]))
+    if kind == "edge-learning":
+        classes = content["classification"]
+        return edge_learning_section(classes, measured_on(classes["environment"]))
     return section(content)
+
+
+def committed_results() -> dict[str, Content]:
+    """All result files that the page shows, by name: speeds, then what models learn."""
+    return read_results(RESULTS / "speed") | read_results(RESULTS) | read_results(RESULTS / "hypergraph")
 
 
 def read_results(folder: Path) -> dict[str, Content]:
@@ -54,7 +67,8 @@ def read_results(folder: Path) -> dict[str, Content]:
 def measured_on(environment: Content) -> str:
     """One sentence about the machine."""
     parts = [
-        f"{environment['processor']}, {environment['threads']} threads of {environment['cores']} cores",
+        f"{environment['processor']}, {environment['threads']} thread{'s' if environment['threads'] > 1 else ''} "
+        f"of {environment['cores']} cores",
         f"torch {environment['torch']}",
         *(f"{name} {version}" for name, version in environment.get("packages", {}).items() if version),
     ]
@@ -132,7 +146,7 @@ def megabytes(times: Content) -> str:
 
 def main() -> None:
     template = (FOLDER / "README.template.md").read_text(encoding="utf-8")
-    write_text(FOLDER / "README.md", render(template, read_results(RESULTS / "speed")))
+    write_text(FOLDER / "README.md", render(template, committed_results()))
 
 
 if __name__ == "__main__":

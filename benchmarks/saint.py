@@ -1,6 +1,5 @@
 """Samplers of GraphSAINT on 100,000 nodes and 1.6 million power-law edges: 20 subgraphs, induced, as Data."""
 
-import argparse
 import importlib.util
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +8,7 @@ import torch
 from torch_geometric.data import Data
 
 from benchmarks.graphs import power_law
-from benchmarks.measure import interleaved, milliseconds, ratio, report, show, summary
+from benchmarks.measure import interleaved, milliseconds, ratio, report, summary
 from gnnkit.sample import SaintEdge, SaintFrontier, SaintNode, SaintWalk
 from gnnkit.sample._saint import Saint
 
@@ -38,11 +37,6 @@ def peers(data: Data) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.saint", description=__doc__)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--write", action="store_true", help="write results/speed/saint.json, not only print times")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
     data = Data(edge_index=power_law(NODES, EDGES), num_nodes=NODES)
     candidates: dict[str, Any] = {name: make(data, coverage=0) for name, make in SAMPLERS.items()} | peers(data)
     runs = {name: (lambda sampler=sampler: sum(1 for _ in sampler)) for name, sampler in candidates.items()}
@@ -51,12 +45,10 @@ def main() -> None:
     times[f"{OURS}: pre-sampling, coverage {COVERAGE}"] = summary(counting)
     ratios = {f"{PEER} / ours": ratio(times, PEER, OURS)} if PEER in times else {}
     title = f"{STEPS} subgraphs, {NODES:,} nodes, {EDGES:,} power-law edges"
-    result = {"title": title, "times": times, "ratios": ratios}
-    if options.write:
-        report("saint", result)
-    else:
-        show(result)
+    report("saint", {"title": title, "times": times, "ratios": ratios})
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(2)
+    torch.manual_seed(0)
     main()

@@ -3,21 +3,12 @@
 import torch
 from torch import Tensor
 
-from benchmarks.measure import (
-    MEMORY_METHOD,
-    extra_memory,
-    interleaved,
-    milliseconds,
-    ratio,
-    report,
-    summary,
-    within_budget,
-)
+from benchmarks.measure import report
+from benchmarks.packed import LOOP, both_ways, check, gradients, long_sequences, slower
 from gnnkit import ops
 
 LENGTH, CHANNELS, STATES = 150, 96, 16
-LONG = (10_000, 100_000, 1_000_000)
-OURS, LOOP = "gnnkit.ops.selective_scan", "loop over tokens, autograd"
+OURS = "gnnkit.ops.selective_scan"
 
 
 def loop(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> Tensor:
@@ -29,6 +20,12 @@ def loop(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -
         state = decays[:, :, token] * state + inputs[:, :, token]
         rows.append(torch.einsum("bdn,bn->bd", state, C[:, :, token]))
     return torch.stack(rows, dim=2) + u * D[:, None]
+
+
+def ours(inputs: list[Tensor], offsets: Tensor) -> Tensor:
+    found = ops.selective_scan(*inputs, offsets=offsets)  # type: ignore[arg-type]
+    assert isinstance(found, Tensor)
+    return found
 
 
 def batch(sequences: int, *, with_loop: bool) -> None:
@@ -44,73 +41,27 @@ def batch(sequences: int, *, with_loop: bool) -> None:
         for value in packed
     ]  # fmt: skip
     offsets = torch.arange(0, tokens + 1, LENGTH)
-
-    def ours() -> Tensor:
-        found = ops.selective_scan(*packed, offsets=offsets)
-        assert isinstance(found, Tensor)
-        return found
-
-    results = {OURS: ours()} | ({LOOP: loop(*padded)} if with_loop else {})
+    forward = {OURS: lambda: ours(packed, offsets)} | ({LOOP: lambda: loop(*padded)} if with_loop else {})
+    results = {name: run() for name, run in forward.items()}
     if with_loop:
-        expected = results[LOOP].transpose(1, 2).reshape(tokens, CHANNELS)
-        error = float(((results[OURS] - expected).abs().max() / expected.abs().max()).detach())
-        if error > 1e-5:
-            raise SystemExit(f"the results differ by {error:.1e}: nothing is timed")
-    forward = {OURS: ours} | ({LOOP: lambda: loop(*padded)} if with_loop else {})
-    inputs = {OURS: packed, LOOP: padded}
-    # The same graph of autograd again and again, so that the backward pass alone is timed.
-    backward = {
-        name: lambda out=out, name=name: milliseconds(
-            lambda: torch.autograd.grad(out, inputs[name], torch.ones_like(out), retain_graph=True)
-        )
-        for name, out in results.items()
-    }
-    times = {f"{name}, forward": value for name, value in interleaved(forward, 7).items()}
-    taken = within_budget(backward, seconds=5.0, at_least=3)
-    times |= {f"{name}, backward": summary(values) for name, values in taken.items()}
-    ratios = {}
-    if with_loop:
-        ratios = {part: ratio(times, f"{LOOP}, {part}", f"{OURS}, {part}") for part in ("forward", "backward")}
+        check({OURS: results[OURS]}, results[LOOP].transpose(1, 2).reshape(tokens, CHANNELS))
+    times = both_ways(forward, gradients(results, {OURS: packed, LOOP: padded}))
+    ratios = slower(times, LOOP, OURS) if with_loop else {}
     title = f"Selective scan, {sequences} sequences of {LENGTH} tokens, {CHANNELS} channels, {STATES} states"
     report(f"selective-scan-{sequences}", {"title": title, "times": times, "ratios": ratios})
 
 
-def long_sequences() -> None:
-    """One sequence of growing length: time per token, and the memory of the backward pass."""
-    times, ratios = {}, {}
-    for tokens in LONG:
-        u, delta = torch.randn(tokens, CHANNELS), torch.rand(tokens, CHANNELS)
-        A = -torch.rand(CHANNELS, STATES)
-        B, C = torch.randn(tokens, STATES), torch.randn(tokens, STATES)
-        inputs = [value.requires_grad_() for value in (u, delta, A, B, C)]
-        offsets = torch.tensor([0, tokens])
+def made(tokens: int) -> list[Tensor]:
+    """u, delta, A, B and C."""
+    u, delta = torch.randn(tokens, CHANNELS), torch.rand(tokens, CHANNELS)
+    A = -torch.rand(CHANNELS, STATES)
+    B, C = torch.randn(tokens, STATES), torch.randn(tokens, STATES)
+    return [value.requires_grad_() for value in (u, delta, A, B, C)]
 
-        def forward(inputs: list[Tensor] = inputs, offsets: Tensor = offsets) -> Tensor:
-            found = ops.selective_scan(*inputs, offsets=offsets)  # type: ignore[arg-type]
-            assert isinstance(found, Tensor)
-            return found
 
-        out = forward()
-        grad = torch.ones_like(out)
-
-        def backward(out: Tensor = out, inputs: list[Tensor] = inputs, grad: Tensor = grad) -> tuple[Tensor, ...]:
-            return torch.autograd.grad(out, inputs, grad, retain_graph=True)
-
-        for part, run in (("forward", forward), ("backward", backward)):
-            name = f"{tokens:,} tokens, {part}"
-            taken = within_budget({name: lambda run=run: milliseconds(run)}, seconds=3.0, at_least=3)
-            times[name] = summary(taken[name])
-            ratios[f"{name}, microseconds per token"] = round(1e3 * times[name]["median_ms"] / tokens, 3)
-        all_states = 4 * tokens * CHANNELS * STATES / 1e6
-        gradients = 4 * tokens * 2 * (CHANNELS + STATES) / 1e6
-        extra = extra_memory(backward)
-        if extra is not None:
-            # What is left beside the gradients themselves, against a tensor of tokens by channels by states.
-            ratios[f"{tokens:,} tokens, backward, memory beside gradients / all states"] = round(
-                (extra - gradients) / all_states, 3
-            )
+def one_sequence() -> None:
     title = f"Selective scan, one sequence, {CHANNELS} channels, {STATES} states"
-    report("selective-scan-long", {"title": title, "times": times, "ratios": ratios, "memory": MEMORY_METHOD})
+    report("selective-scan-long", {"title": title, **long_sequences(made, ours, CHANNELS * STATES)})
 
 
 if __name__ == "__main__":
@@ -118,4 +69,4 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     batch(32, with_loop=True)
     batch(128, with_loop=False)
-    long_sequences()
+    one_sequence()

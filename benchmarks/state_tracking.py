@@ -157,6 +157,7 @@ def main() -> None:
     settings = Settings()
     models = measure(settings)
     result = {
+        "kind": "state-tracking",
         "title": "Word problem of S3: share of right answers, trained on words of up to "
         f"{settings.longest} letters, guessing is 1/6",
         "command": "python -m benchmarks.state_tracking",

@@ -5,13 +5,14 @@ import functools
 import torch
 
 from benchmarks.graphs import distinct_uniform
-from benchmarks.measure import MEMORY_METHOD, extra_memory, milliseconds, report, summary, within_budget
+from benchmarks.measure import MEMORY_METHOD, extra_memory, milliseconds, ratio, report, summary, within_budget
 from gnnkit import Graph, ops
 from gnnkit.ops._library import references
 from gnnkit.sequence import WalkTokens
 
 NODES, DEGREE = 100_000, 8
 LENGTH, WALKS, REPEATS = 3, 4, 4
+REFERENCE = "reference of the sampler in NumPy"
 
 
 def main() -> None:
@@ -38,15 +39,12 @@ def main() -> None:
         )
         times |= {name: summary(values) for name, values in taken.items()}
     reference = functools.partial(references["walk_tokens"], *arguments)
-    values = [milliseconds(reference) for _ in range(3)]
-    times["reference of the sampler in NumPy"] = summary(values)
+    times[REFERENCE] = summary([milliseconds(reference) for _ in range(3)])
     ratios = {
         "WalkTokens, 2 threads, microseconds per node": round(
             1e3 * times["WalkTokens, 2 threads"]["median_ms"] / NODES, 3
         ),
-        "reference / WalkTokens, 1 thread": round(
-            times["reference of the sampler in NumPy"]["median_ms"] / times["WalkTokens, 1 thread"]["median_ms"], 2
-        ),
+        "reference / WalkTokens, 1 thread": ratio(times, REFERENCE, "WalkTokens, 1 thread"),
     }
     counts = {"tokens": tokens.num_tokens, "members": tokens.members.numel(), "induced_edges": subgraphs.num_edges}
     memory = {name: extra_memory(run) for name, run in (("WalkTokens", sampler), ("induced_subgraphs", induced))}

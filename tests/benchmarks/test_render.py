@@ -1,7 +1,6 @@
 """The page of benchmarks is what the committed results say."""
 
 from benchmarks import render
-from benchmarks.measure import RESULTS
 
 ENVIRONMENT = {"processor": "P", "threads": 2, "cores": 4, "torch": "9", "date": "2000-01-01", "commit": "abc"}
 TIMES = {"median_ms": 2.0, "quartile_low_ms": 1.5, "quartile_high_ms": 3.0, "extra_mb": 4.0}
@@ -10,7 +9,7 @@ TIMES = {"median_ms": 2.0, "quartile_low_ms": 1.5, "quartile_high_ms": 3.0, "ext
 def test_committed_page_is_rendered_from_committed_results():
     template = (render.FOLDER / "README.template.md").read_text(encoding="utf-8")
     page = (render.FOLDER / "README.md").read_text(encoding="utf-8")
-    assert page == render.render(template, render.read_results(RESULTS / "speed"))
+    assert page == render.render(template, render.committed_results())
 
 
 def test_a_cell_shows_ratios_memory_and_failures():

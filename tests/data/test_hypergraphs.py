@@ -202,6 +202,10 @@ def test_a_matrix_by_rows_is_read_without_scipy_and_its_boundaries_are_checked(t
         path.write_bytes(pickled_with_state(good | {key: value}))
         with pytest.raises(DataError, match="is damaged"):
             load_pickle(path)
+    # Differences of boundaries that wrap around to positive ones.
+    path.write_bytes(pickled_with_state(good | {"indptr": np.array([0, 2**63 - 1, -2, 2]), "_shape": (3, 3)}))
+    with pytest.raises(DataError, match="boundaries of rows do not fit its entries"):
+        load_pickle(path)
     path.write_bytes(pickled_with_state(good))
     assert load_pickle(path).row.tolist() == [0, 1]
 

@@ -48,9 +48,10 @@ class LinkTask:
         assert data.num_nodes is not None
         assert data.edge_index is not None
         self.num_nodes = data.num_nodes
+        self.edge_index: Tensor = data.edge_index
         self.links: Tensor = data.train_edges
         # Both directions of each link, in order of destination, so that no graph of a step needs sorting.
-        self.codes = pair_codes(data.edge_index.flip(0), self.num_nodes).unique()
+        self.codes = pair_codes(self.edge_index.flip(0), self.num_nodes).unique()
         self._check_negatives()
         self.whole = self._graph(self.codes)
         self.data: Any = data.clone().to(str(device))
@@ -71,7 +72,7 @@ class LinkTask:
         for number in range(start, len(parts)):
             count = self.config.negatives * len(parts[number])
             seed = seed_of(self.seed, epoch, number)
-            negatives = negative_edges(self.dataset.data.edge_index, self.num_nodes, count, seed=seed)
+            negatives = negative_edges(self.edge_index, self.num_nodes, count, seed=seed)
             yield LinkStep(parts[number], negatives)
 
     def loss(self, forward: Forward, step: LinkStep) -> tuple[Tensor, int]:

@@ -168,8 +168,9 @@ class NodeConfig:
     """How nodes of one graph are classified.
 
     Attributes:
-        inductive: Train on the subgraph of the training nodes alone; validation and test see the whole graph. False:
-            training sees all nodes and edges, and the labels of the training nodes.
+        inductive: Train on the subgraph of the training nodes alone; validation and test see the whole graph, and so do
+            transforms of the data, encodings among them. False: training sees all nodes and edges, and the labels of
+            the training nodes.
     """
 
     inductive: bool = False

@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_origin
@@ -123,6 +123,20 @@ def card(name: str) -> Card:
     if name not in known:
         raise ConfigError(f"unknown dataset {name!r}{nearest(name, known)}; known are {', '.join(known)}")
     return read_card(card_folder() / f"{name}.toml")
+
+
+def check_source(found: Card, sources: Collection[str], what: str) -> None:
+    """Raises ConfigError, naming the datasets that fit, where a card is for none of these loaders."""
+    if found.source not in sources:
+        known = [other for other in names() if card(other).source in sources]
+        raise ConfigError(f"{found.name} is no {what}; such are {', '.join(known)}{nearest(found.name, known)}")
+
+
+def check_roles(found: Card, roles: Iterable[str]) -> None:
+    """Raises ConfigError where a card has no file for a role."""
+    lacking = [role for role in roles if not found.candidates(role)]
+    if lacking:
+        raise ConfigError(f"card of {found.name}: no file has the role {', '.join(lacking)}")
 
 
 def read_card(path: Path) -> Card:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gnnkit.data.checks import label_statistics
+from gnnkit.data.node_parts import classes_of, dense_features, masks_from_nodes
 from gnnkit.data.restricted_pickle import SparseEntries, load_pickle
 from gnnkit.errors import DataError
 from gnnkit.hypergraph import HyperData, Hypergraph, from_dict
@@ -22,6 +23,8 @@ SOURCE = "hypergcn"
 
 ROLES = ("hypergraph", "labels")
 """Files without which there is nothing to read; ``features`` and ``split`` may be missing."""
+
+_PARTS = ("train", "test")
 
 
 def read_hypergcn(files: Mapping[str, Path], num_outputs: int) -> HyperData:
@@ -58,7 +61,7 @@ def read_hypergcn(files: Mapping[str, Path], num_outputs: int) -> HyperData:
     if "features" in files:
         data.x = _features(files["features"], y.numel())
     if "split" in files:
-        data.train_mask, data.test_mask = _masks(files["split"], y.numel())
+        data.update(_masks(files["split"], y.numel()))
     return data
 
 
@@ -72,16 +75,14 @@ def statistics(data: HyperData) -> dict[str, Any]:
         "incidences": hypergraph.num_incidences,
         "isolated": int((hypergraph.node_degree() == 0).sum()),
         "features": 0 if data.x is None else data.x.size(1),
-        "split": {part: int(data[f"{part}_mask"].sum()) for part in ("train", "test") if f"{part}_mask" in data},
+        "split": {part: int(data[f"{part}_mask"].sum()) for part in _PARTS if f"{part}_mask" in data},
         "labels": label_statistics("multiclass", data.y, 0),
     }
 
 
 def _labels(path: Path, num_outputs: int) -> Tensor:
     y = _integers(path, "labels", load_pickle(path))
-    if y.size and not 0 <= y.min() <= y.max() < num_outputs:
-        raise DataError(f"{path}: labels must be 0 to {num_outputs - 1}, got {y.min()} to {y.max()}")
-    return torch.from_numpy(y)
+    return classes_of(path, y, y.size, num_outputs)
 
 
 def _features(path: Path, num_nodes: int) -> Tensor:
@@ -89,28 +90,15 @@ def _features(path: Path, num_nodes: int) -> Tensor:
     if not isinstance(entries, SparseEntries) or entries.shape[0] != num_nodes or entries.value.dtype.kind == "c":
         found = entries.shape if isinstance(entries, SparseEntries) else type(entries).__name__
         raise DataError(f"{path} must hold a real sparse matrix of {num_nodes} rows, got {found}")
-    place = (torch.from_numpy(entries.row), torch.from_numpy(entries.column))
-    values = torch.from_numpy(entries.value.astype(np.float32))
-    return torch.zeros(entries.shape, dtype=torch.float32).index_put(place, values, accumulate=True)
+    return torch.from_numpy(dense_features(path, "features", entries))
 
 
-def _masks(path: Path, num_nodes: int) -> tuple[Tensor, Tensor]:
+def _masks(path: Path, num_nodes: int) -> dict[str, Tensor]:
     content = load_pickle(path)
-    if not isinstance(content, dict) or set(content) != {"train", "test"}:
+    if not isinstance(content, dict) or set(content) != set(_PARTS):
         found = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
         raise DataError(f"{path} must hold a dict with the keys train, test, got {found}")
-    masks = []
-    for part in ("train", "test"):
-        members = _integers(path, part, content[part])
-        if members.size and not 0 <= members.min() <= members.max() < num_nodes:
-            raise DataError(
-                f"{path}: {part} must name nodes 0 to {num_nodes - 1}, got {members.min()}, {members.max()}"
-            )
-        masks.append(torch.zeros(num_nodes, dtype=torch.bool).index_fill(0, torch.from_numpy(members), True))
-    train, test = masks
-    if bool((train & test).any()):
-        raise DataError(f"{path}: node {int((train & test).nonzero()[0, 0])} is both in train and in test")
-    return train, test
+    return masks_from_nodes(path, {part: _integers(path, part, content[part]) for part in _PARTS}, num_nodes)
 
 
 def _integers(path: Path, what: str, values: Any) -> np.ndarray:

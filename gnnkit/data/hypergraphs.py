@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from gnnkit.data import hypergcn
-from gnnkit.data.checks import differences
-from gnnkit.data.dataset_card import Card, card, names, nearest
+from gnnkit.data.checks import check_statistics
+from gnnkit.data.dataset_card import Card, card, check_roles, check_source
 from gnnkit.data.download import obtain
 from gnnkit.errors import ConfigError, DataError
 from gnnkit.hypergraph import HyperData
@@ -38,19 +38,14 @@ def load_hypergraph(
         ``test_mask``; see :func:`gnnkit.data.hypergcn.read_hypergcn`.
 
     Raises:
-        ConfigError: If there is no such dataset, it is a set of graphs, or ``split`` is not one of its splits.
+        ConfigError: If there is no such dataset, it is of another kind, or ``split`` is not one of its splits.
         DataError: If a file is missing, damaged or has the wrong checksum, the features or splits were never to be had,
             or the hypergraph is not what the card states.
 
     Determinism: a function of the files and arguments.
     """
     found = card(name)
-    if found.source != hypergcn.SOURCE:
-        known = [other for other in names() if card(other).source == hypergcn.SOURCE]
-        raise ConfigError(
-            f"{name} is a set of graphs, which gnnkit.data.load gives; the hypergraphs are {', '.join(known)}"
-            f"{nearest(name, known)}"
-        )
+    check_source(found, (hypergcn.SOURCE,), "hypergraph")
     check_flag("features", features)
     if features and not found.candidates("features"):
         raise DataError(
@@ -86,17 +81,13 @@ def _read(found: Card, root: Path | None, split: int | None, *, features: bool, 
         *(["features"] if features else []),
         *(_splits(found)[split:][:1] if split is not None else []),
     ]
-    lacking = [role for role in roles if not found.candidates(role)]
-    if lacking:
-        raise ConfigError(f"card of {found.name}: no file has the role {', '.join(lacking)}")
+    check_roles(found, roles)
     located = obtain(found, roles, root=root, progress=progress)
     paths = {"split" if role.startswith("split-") else role: entry.path for role, entry in located.items()}
     data = hypergcn.read_hypergcn(paths, found.num_outputs)
     left_out = {key for key, there in (("features", features), ("split", split is not None)) if not there}
     expected = {key: value for key, value in found.statistics.items() if key not in left_out}
-    wrong = differences(expected, hypergcn.statistics(data))
-    if wrong:
-        raise DataError(f"{found.name} is not what its card describes: {'; '.join(wrong)}")
+    check_statistics(found.name, expected, hypergcn.statistics(data))
     return data
 
 

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Data
 
-from gnnkit.data.checks import differences
-from gnnkit.data.dataset_card import Card, card, names, nearest
+from gnnkit.data.checks import check_statistics
+from gnnkit.data.dataset_card import Card, card, check_roles, check_source
 from gnnkit.data.download import describe, obtain
 from gnnkit.data.node_parts import check_nodes, undirected_edges
 from gnnkit.data.one_graph import OneGraph
 from gnnkit.data.restricted_pickle import read_pickles
 from gnnkit.data.tables import read_integers
-from gnnkit.errors import ConfigError, DataError
+from gnnkit.errors import DataError
 
 SOURCE = "ogb-links"
 """What the cards of these datasets call their loader."""
@@ -88,20 +88,12 @@ def read_links(found: Card, *, root: Path | None = None, progress: bool = False)
         ConfigError: If the dataset is of another kind.
         DataError: As :func:`load_links`.
     """
-    if found.source != SOURCE:
-        known = [other for other in names() if card(other).source == SOURCE]
-        raise ConfigError(
-            f"{found.name} is no graph with links to predict; such are {', '.join(known)}{nearest(found.name, known)}"
-        )
-    lacking = [role for role in ROLES if not found.candidates(role)]
-    if lacking:
-        raise ConfigError(f"card of {found.name}: no file has the role {', '.join(lacking)}")
+    check_source(found, (SOURCE,), "graph with links to predict")
+    check_roles(found, ROLES)
     located = obtain(found, ROLES, root=root, progress=progress)
     data = read_ogb_links({role: entry.path for role, entry in located.items()})
     dataset = LinkDataset(describe(found, located, {}), data)
-    wrong = differences(found.statistics, dataset.statistics())
-    if wrong:
-        raise DataError(f"{found.name} is not what its card describes: {'; '.join(wrong)}")
+    check_statistics(found.name, found.statistics, dataset.statistics())
     return dataset
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from gnnkit.data import brec, csl, folds, graph6, hypergcn, links, nodes, ogb_molecules, peptides, storage
 from gnnkit.data.checks import check_statistics
 from gnnkit.data.columns import DatasetInfo
-from gnnkit.data.dataset_card import Card, card, nearest
+from gnnkit.data.dataset_card import Card, card, check_roles, nearest
 from gnnkit.data.download import choose, describe, obtain
 from gnnkit.data.files import cache_root, exclusive, logger
 from gnnkit.data.molecule import FEATURE_VERSION, rdkit_version
@@ -122,7 +122,7 @@ def generate(found: Card, options: dict[str, Any]) -> GraphDataset:
     complete = found.options | options
     dataset = _GENERATORS[found.source](info=info, **complete)
     if complete == found.options:
-        check_statistics(dataset, found.statistics)
+        check_statistics(found.name, found.statistics, dataset.statistics())
     return dataset
 
 
@@ -132,9 +132,7 @@ def _load_files(
     if found.source not in _ROLES:
         known = [*_GENERATORS, *_ROLES]
         raise ConfigError(f"card of {found.name}: unknown source {found.source!r}{nearest(found.source, known)}")
-    lacking = [role for role in _roles(found, options) if not found.candidates(role)]
-    if lacking:
-        raise ConfigError(f"card of {found.name}: no file has the role {', '.join(lacking)}")
+    check_roles(found, _roles(found, options))
     folder = processed_folder(found, root, options)
     cached = _read_cache(folder)
     if cached is not None:
@@ -211,5 +209,6 @@ def process(
         dataset = _FIXED[found.source](paths, info)
     # The sizes of the splits are those of the options on the card.
     unknown = set() if complete == found.options else {"split"}
-    check_statistics(dataset, {key: value for key, value in found.statistics.items() if key not in unknown})
+    expected = {key: value for key, value in found.statistics.items() if key not in unknown}
+    check_statistics(found.name, expected, dataset.statistics())
     return dataset

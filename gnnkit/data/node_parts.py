@@ -1,4 +1,4 @@
-"""What the readers of node-classification sets share: edges, features, labels and masks of one graph."""
+"""What the readers of sets with labelled nodes share: edges, features, labels and masks of one graph."""
 
 from pathlib import Path
 from typing import Any
@@ -94,15 +94,15 @@ def masks_of(path: Path, parts: dict[str, Any], num_nodes: int) -> dict[str, Ten
 
 
 def masks_from_nodes(path: Path, parts: dict[str, NDArray[Any]], num_nodes: int) -> dict[str, Tensor]:
-    """The same from lists of nodes.
+    """The masks of the parts given, from lists of nodes.
 
     Raises:
         DataError: If a list names a node that is not there, or a node is in two parts.
     """
     masks: dict[str, Tensor] = {}
-    for part in PARTS:
-        check_nodes(path, f"the {part} nodes", parts[part], num_nodes)
-        members = torch.from_numpy(parts[part].astype(np.int64))
+    for part, nodes in parts.items():
+        check_nodes(path, f"the {part} nodes", nodes, num_nodes)
+        members = torch.from_numpy(nodes.astype(np.int64))
         masks[f"{part}_mask"] = torch.zeros(num_nodes, dtype=torch.bool).index_fill(0, members, True)
     return disjoint(path, masks)
 

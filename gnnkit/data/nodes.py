@@ -10,12 +10,12 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from gnnkit.data import geom_gcn, gnn_benchmark, heterophilous, planetoid
-from gnnkit.data.checks import differences, label_statistics
-from gnnkit.data.dataset_card import Card, card, names, nearest
+from gnnkit.data.checks import check_statistics, label_statistics
+from gnnkit.data.dataset_card import Card, card, check_roles, check_source, nearest
 from gnnkit.data.download import describe, obtain
 from gnnkit.data.node_parts import PARTS
 from gnnkit.data.one_graph import OneGraph
-from gnnkit.errors import ConfigError, DataError
+from gnnkit.errors import ConfigError
 
 _READERS: dict[str, Callable[[Mapping[str, Path], int, Mapping[str, Any]], Data]] = {
     "planetoid": planetoid.read_planetoid,
@@ -136,20 +136,14 @@ def read_nodes(
         ConfigError: If the dataset is of another kind, or an option is unknown or out of range.
         DataError: As :func:`load_nodes`.
     """
-    if found.source not in _READERS:
-        known = [other for other in names() if card(other).source in SOURCES]
-        raise ConfigError(
-            f"{found.name} is no graph with labelled nodes; such are {', '.join(known)}{nearest(found.name, known)}"
-        )
+    check_source(found, SOURCES, "graph with labelled nodes")
     complete = _checked(found, options or {})
     split = complete["split"]
     roles = list(_ROLES[found.source])
     listed = split is not None and complete["splits"] == "geom-gcn"
     if listed:
         roles.append(f"split-{split}")
-    lacking = [role for role in roles if not found.candidates(role)]
-    if lacking:
-        raise ConfigError(f"card of {found.name}: no file has the role {', '.join(lacking)}")
+    check_roles(found, roles)
     located = obtain(found, roles, root=root, progress=progress)
     paths = {"split" if role == f"split-{split}" else role: entry.path for role, entry in located.items()}
     data = _READERS[found.source](paths, 2 if found.task == "binary" else found.num_outputs, complete)
@@ -160,9 +154,7 @@ def read_nodes(
     # The sizes of the splits are those of the options on the card.
     unknown = set() if complete == _checked(found, {}) else {"split"}
     expected = {key: value for key, value in found.statistics.items() if key not in unknown}
-    wrong = differences(expected, dataset.statistics())
-    if wrong:
-        raise DataError(f"{found.name} is not what its card describes: {'; '.join(wrong)}")
+    check_statistics(found.name, expected, dataset.statistics())
     return dataset
 
 

@@ -1,6 +1,7 @@
 """Archives of NumPy arrays, read without NumPy's unpickling."""
 
 import io
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -59,7 +60,8 @@ def _read_member(archive: zipfile.ZipFile, path: Path, key: str) -> Any:
             if dtype.kind not in "biuf" or int(np.prod(shape, dtype=object)) * dtype.itemsize > size:
                 raise ValueError(f"a header of {dtype} and shape {shape}")
             return np.load(io.BytesIO(content), allow_pickle=False)
-    except ValueError as error:
+    # NumPy reads the header as Python, and lets through what Python says of it.
+    except (ValueError, SyntaxError, tokenize.TokenError) as error:
         raise DataError(f"{where} is damaged, or no array of numbers: {error}") from error
     (array,) = read_pickles(content[stream.tell() :], where, encoding="latin1")
     if not isinstance(array, np.ndarray) or array.shape != shape:

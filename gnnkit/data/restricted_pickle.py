@@ -78,7 +78,7 @@ class _Sparse:
     def entries(self, depth: int) -> SparseEntries:
         if self.state is None:
             raise pickle.UnpicklingError("a sparse matrix without content")
-        row, column, value = (_plain(part, depth + 1) for part in (*self.coordinates(), self.state["data"]))
+        row, column, value = (_plain(part, depth + 1) for part in (*self.coordinates(depth + 1), self.state["data"]))
         rows, columns = self.state["_shape"]
         if not (isinstance(rows, int) and isinstance(columns, int) and rows >= 0 and columns >= 0):
             raise pickle.UnpicklingError(f"a sparse matrix of shape {self.state['_shape']!r:.40}")
@@ -91,7 +91,7 @@ class _Sparse:
                 raise pickle.UnpicklingError("a sparse matrix with an entry outside of its shape")
         return SparseEntries(row, column, value, (rows, columns))
 
-    def coordinates(self) -> tuple[Any, Any]:
+    def coordinates(self, depth: int) -> tuple[Any, Any]:
         """Row and column of each entry."""
         assert self.state is not None
         # SciPy 1.13 put both indices into one tuple.
@@ -101,15 +101,16 @@ class _Sparse:
 class _SparseRows(_Sparse):
     """The same by rows, whose boundaries are turned into one row number per entry."""
 
-    def coordinates(self) -> tuple[Any, Any]:
+    def coordinates(self, depth: int) -> tuple[Any, Any]:
         assert self.state is not None
-        bounds, column = _plain(self.state["indptr"]), _plain(self.state["indices"])
+        bounds, column = _plain(self.state["indptr"], depth), _plain(self.state["indices"], depth)
         rows = self.state["_shape"][0]
         if not isinstance(bounds, np.ndarray) or bounds.dtype.kind not in "iu" or bounds.shape != (rows + 1,):
             raise pickle.UnpicklingError("a sparse matrix without the boundaries of its rows")
         bounds = bounds.astype(np.int64)
-        # Only then is the number of entries that the boundaries ask for the number that is there.
-        if bounds[0] != 0 or bounds[-1] != len(column) or (np.diff(bounds) < 0).any():
+        # Only then is the number of entries that the boundaries ask for the number that is there. Their differences
+        # could wrap around and hide a step back: np.repeat would then write far beyond what it takes memory for.
+        if bounds[0] != 0 or bounds[-1] != len(column) or (bounds[1:] < bounds[:-1]).any():
             raise pickle.UnpicklingError("a sparse matrix whose boundaries of rows do not fit its entries")
         return np.repeat(np.arange(rows), np.diff(bounds)), column
 

@@ -168,8 +168,9 @@ class NodeConfig:
     """How nodes of one graph are classified.
 
     Attributes:
-        inductive: Train on the subgraph of the training nodes alone; validation and test see the whole graph. False:
-            training sees all nodes and edges, and the labels of the training nodes.
+        inductive: Train on the subgraph of the training nodes alone; validation and test see the whole graph, and so do
+            transforms of the data, encodings among them. False: training sees all nodes and edges, and the labels of
+            the training nodes.
     """
 
     inductive: bool = False
@@ -183,7 +184,7 @@ class LinkConfig:
         decoder: ``inner_product``, ``mlp`` (of the entrywise product), or ``ncn`` and ``ncnc``, which look at common
             neighbours; see ``gnnkit.nn``.
         decoder_layers: Affine maps of the decoder's network; not used by ``inner_product``.
-        negatives: Pairs that are no training links drawn for each link of a step.
+        negatives: Pairs that are no training links drawn for each link of a step, all different within it.
         hide_targets: Take the links of a step out of the graph before it is encoded and common neighbours are looked
             for, in training.
     """

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from gnnkit.data.links import LinkDataset
-from gnnkit.errors import DataError
+from gnnkit.errors import ConfigError
 from gnnkit.experiment.config import ExperimentConfig, LinkConfig
 from gnnkit.experiment.loss import LossName, loss_for_task, masked_loss
-from gnnkit.experiment.tasks import Forward, Prediction, batch_size, epoch_order, seeded
+from gnnkit.experiment.tasks import Forward, Prediction, batch_size, epoch_order, seed_of
 from gnnkit.graph import Graph
+from gnnkit.sample import negative_edges
 
 
 class LinkStep(NamedTuple):
@@ -24,14 +25,19 @@ class LinkStep(NamedTuple):
 
 
 class LinkTask:
-    """Shuffled mini-batches of training links, each with pairs drawn at random that are no training links.
+    """Shuffled mini-batches of training links, each with different pairs drawn at random that are no training links.
 
     A step encodes the whole graph, without the links of the step if the configuration hides them. Validation and test
     encode the graph of the training links, once, and score the true links and the given negatives of the split.
     """
 
     def __init__(self, config: ExperimentConfig, dataset: LinkDataset, device: torch.device) -> None:
-        """Prepares the task. Raises ConfigError where the loss does not fit or there is no batch size."""
+        """Prepares the task.
+
+        Raises:
+            ConfigError: If the loss does not fit, there is no batch size, or the graph has fewer pairs that are no
+                links than a step needs.
+        """
         self.loss_name: LossName = loss_for_task(config.train.loss, dataset.task)
         self.config = config.links or LinkConfig()
         self.dataset = dataset
@@ -42,9 +48,11 @@ class LinkTask:
         assert data.num_nodes is not None
         assert data.edge_index is not None
         self.num_nodes = data.num_nodes
+        self.edge_index: Tensor = data.edge_index
         self.links: Tensor = data.train_edges
         # Both directions of each link, in order of destination, so that no graph of a step needs sorting.
-        self.codes = pair_codes(data.edge_index.flip(0), self.num_nodes).unique()
+        self.codes = pair_codes(self.edge_index.flip(0), self.num_nodes).unique()
+        self._check_negatives()
         self.whole = self._graph(self.codes)
         self.data: Any = data.clone().to(str(device))
 
@@ -63,7 +71,8 @@ class LinkTask:
         parts = epoch_order(torch.arange(self.links.size(1)), self.seed, epoch).split(self.batch_size)
         for number in range(start, len(parts)):
             count = self.config.negatives * len(parts[number])
-            negatives = random_non_links(self.codes, self.num_nodes, count, seeded(self.seed, epoch, number))
+            seed = seed_of(self.seed, epoch, number)
+            negatives = negative_edges(self.edge_index, self.num_nodes, count, seed=seed)
             yield LinkStep(parts[number], negatives)
 
     def loss(self, forward: Forward, step: LinkStep) -> tuple[Tensor, int]:
@@ -82,6 +91,16 @@ class LinkTask:
         for split, group, scores in zip(splits, groups, outputs.split(sizes), strict=True):
             yield Prediction(split, scores, labels_of(*group).to(scores.device))
 
+    def _check_negatives(self) -> None:
+        loops = int((self.codes // max(self.num_nodes, 1) == self.codes % max(self.num_nodes, 1)).sum())
+        free = self.num_nodes * (self.num_nodes - 1) - (self.codes.numel() - loops)
+        needed = self.config.negatives * min(self.batch_size, self.links.size(1))
+        if needed > free:
+            raise ConfigError(
+                f"a step needs {needed} pairs that are no links, but {self.dataset.name} has {free}; lower "
+                "links.negatives or train.batch_size"
+            )
+
     def _batch(self, graph: Graph, pairs: Tensor) -> Any:
         batch = copy.copy(self.data)
         batch.graph = graph
@@ -91,7 +110,9 @@ class LinkTask:
     def _without(self, links: Tensor) -> Graph:
         hidden = pair_codes(torch.cat([links, links.flip(0)], dim=1), self.num_nodes)
         keep = torch.ones(self.codes.numel(), dtype=torch.bool)
-        keep[torch.searchsorted(self.codes, hidden)] = False
+        begin, end = (torch.searchsorted(self.codes, hidden, right=right) for right in (False, True))
+        # A self-loop among the links is none of the edges, and a transform may have taken others out.
+        keep[begin[begin < end]] = False
         return self._graph(self.codes[keep])
 
     def _graph(self, codes: Tensor) -> Graph:
@@ -107,36 +128,3 @@ def labels_of(links: Tensor, negatives: Tensor) -> Tensor:
 def pair_codes(pairs: Tensor, num_nodes: int) -> Tensor:
     """One number for each ordered pair, ``[P]``."""
     return pairs[0] * num_nodes + pairs[1]
-
-
-def random_non_links(codes: Tensor, num_nodes: int, count: int, generator: torch.Generator) -> Tensor:
-    """Ordered pairs of different nodes that are no links, each drawn uniformly and independently, ``[2, count]``.
-
-    Args:
-        codes: :func:`pair_codes` of both directions of all links, ascending.
-        num_nodes: Number of nodes ``N``.
-        count: How many.
-        generator: Where the random numbers come from.
-
-    Raises:
-        DataError: If every pair is a link.
-
-    Complexity: ``O(count log E)`` expected, times ``1 / (1 - density)``.
-    """
-    proper = int((codes // max(num_nodes, 1) != codes % max(num_nodes, 1)).sum())
-    free = num_nodes * (num_nodes - 1) - proper
-    if free <= 0 and count > 0:
-        raise DataError(f"no negative pairs can be drawn: all pairs of the {num_nodes} nodes are links")
-    found = [torch.empty(0, dtype=torch.int64)]
-    missing = count
-    while missing > 0:
-        # A little more than needed on average, so that a second round is rare.
-        tries = math.ceil(1.1 * missing * num_nodes * num_nodes / free) + 16
-        drawn = torch.randint(num_nodes * num_nodes, (tries,), generator=generator)
-        place = torch.searchsorted(codes, drawn).clamp(max=max(codes.numel() - 1, 0))
-        linked = codes[place] == drawn if codes.numel() else torch.zeros_like(drawn, dtype=torch.bool)
-        loops = drawn // num_nodes == drawn % num_nodes
-        found.append(drawn[~(linked | loops)][:missing])
-        missing -= found[-1].numel()
-    chosen = torch.cat(found)
-    return torch.stack([chosen // max(num_nodes, 1), chosen % max(num_nodes, 1)])

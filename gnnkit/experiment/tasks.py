@@ -66,13 +66,13 @@ class Task(Protocol):
 
 def epoch_order(ids: Tensor, seed: int, epoch: int) -> Tensor:
     """The training graphs in the order of one epoch, which seed and epoch alone decide: any epoch can be replayed."""
-    return ids[torch.randperm(len(ids), generator=seeded(seed, epoch))]
+    return ids[torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed_of(seed, epoch)))]
 
 
-def seeded(*numbers: int) -> torch.Generator:
-    """A generator whose numbers are decided by those given."""
+def seed_of(*numbers: int) -> int:
+    """One seed, in ``[0, 2^63)``, that several numbers decide."""
     state = np.random.SeedSequence(list(numbers)).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+    return int(state >> np.uint64(1))
 
 
 def make_task(config: ExperimentConfig, dataset: AnyDataset, device: torch.device) -> Task:

@@ -99,7 +99,8 @@ class NCN(torch.nn.Module):
     r"""Neural common neighbour: :math:`s_{ij} = \mathrm{MLP}(h_i \odot h_j \,\|\, \sum_{u \in N(i) \cap N(j)} h_u)`.
 
     Wang, Yang and Zhang, "Neural Common Neighbor with Completion for Link Prediction", ICLR 2024,
-    https://arxiv.org/abs/2302.00890. The common neighbours come from :func:`gnnkit.ops.masked_spgemm`.
+    https://arxiv.org/abs/2302.00890. The formula is what is computed; scores were not compared with the authors' code.
+    The common neighbours come from :func:`gnnkit.ops.masked_spgemm`.
 
     Args:
         channels: Width ``D`` of the node states.
@@ -141,7 +142,8 @@ class NCNC(NCN):
 
     where :math:`p_{iju}` is 1 for a common neighbour, and for a neighbour of :math:`i` alone the probability
     :math:`\sigma(s_{uj})` that NCN, with the same weights, gives to the missing link (likewise for :math:`j`). No
-    gradient is taken through the probabilities. Same paper as :class:`NCN`.
+    gradient is taken through the probabilities. Same paper as :class:`NCN`; the scale and the offset that the authors'
+    code can give the score within :math:`\sigma`, and its weight of completed neighbours, are not here.
 
     Args:
         channels: Width ``D`` of the node states.

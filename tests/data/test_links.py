@@ -14,6 +14,7 @@ from gnnkit.data import card, load, load_links, verify
 from gnnkit.data.links import SOURCE, read_links
 from gnnkit.errors import ConfigError, DataError
 from tests.data.conftest import TinySet, csv_gz
+from tests.data.real_files import check_card
 
 
 def old_torch(content: Any, magic: int = 0x1950A86A20F9469CFC6C) -> bytes:
@@ -112,12 +113,7 @@ def test_a_set_of_graphs_has_no_links_to_predict():
 
 @pytest.mark.data
 def test_real_ddi(raw_data: Path, monkeypatch: pytest.MonkeyPatch):
-    for file in card("ogbl-ddi").files:
-        if not (raw_data / file.path).is_file():
-            pytest.skip(f"GNNKIT_DATA has no {file.path}")
-    monkeypatch.setenv("GNNKIT_DATA", str(raw_data))
-    result = verify("ogbl-ddi")
-    assert result.ok, str(result)
+    check_card("ogbl-ddi", raw_data, monkeypatch)
     data = load_links("ogbl-ddi", progress=False)
 
     def codes(pairs):

@@ -10,6 +10,7 @@ import torch
 from gnnkit.data import card, load, verify
 from gnnkit.data.molecule import featurize
 from gnnkit.data.tables import read_columns
+from tests.data.real_files import need
 
 pytestmark = [pytest.mark.data, pytest.mark.usefixtures("shared_cache")]
 
@@ -19,12 +20,6 @@ MOLECULES = ["molesol", "molfreesolv", "molbace", "molbbbp"]
 @pytest.fixture(autouse=True)
 def _real_root(raw_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GNNKIT_DATA", str(raw_data))
-
-
-def need(name: str, root: Path) -> None:
-    for role in card(name).roles:
-        if not any((root / file.path).is_file() for file in card(name).candidates(role)):
-            pytest.skip(f"GNNKIT_DATA has no {card(name).candidates(role)[0].path}")
 
 
 @pytest.mark.parametrize("short", MOLECULES)

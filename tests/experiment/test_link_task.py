@@ -8,7 +8,7 @@ import torch
 
 from gnnkit.errors import ConfigError, DataError
 from gnnkit.experiment import build, run
-from gnnkit.experiment.link_task import LinkTask, pair_codes, random_non_links
+from gnnkit.experiment.link_task import LinkTask, pair_codes
 from gnnkit.experiment.run import train
 from tests.experiment.one_graph_cases import LINKS, config_of, interrupted_run, link_dataset
 
@@ -68,31 +68,26 @@ def test_an_epoch_has_each_link_once_and_can_be_taken_up_anywhere():
     assert not torch.equal(next(iter(task.steps(1, 0))).links, steps[0].links)
 
 
-def test_negatives_are_uniform_over_what_is_no_link():
-    dataset = link_dataset(12)
-    codes, n = codes_of(dataset), 12
-    drawn = pair_codes(random_non_links(codes, n, 26_000, torch.Generator().manual_seed(1)), n)
-    legal = [code for code in range(n * n) if code // n != code % n and code not in set(codes.tolist())]
-    counts = drawn.bincount(minlength=n * n)
-    assert counts.sum() == 26_000
-    assert set(drawn.tolist()) == set(legal)
-    mean = 26_000 / len(legal)
-    chi_square = float((counts[legal] - mean).square().sum() / mean)
-    freedom = len(legal) - 1
-    # Five standard deviations of the distribution of the statistic.
-    assert abs(chi_square - freedom) < 5 * (2 * freedom) ** 0.5
+def test_negatives_are_different_pairs_that_are_no_links_and_any_may_come():
+    dataset, n = link_dataset(40), 40
+    task = LinkTask(config_of(LINKS, train={"batch_size": 10}, links={"negatives": 10}), dataset, CPU)
+    links, every = set(codes_of(dataset).tolist()), set()
+    for epoch in range(40):
+        for step in task.steps(epoch, 0):
+            drawn = pair_codes(step.negatives, n).tolist()
+            assert len(set(drawn)) == len(drawn)
+            every |= set(drawn)
+    assert every == {code for code in range(n * n) if code // n != code % n and code not in links}
 
 
-def test_negatives_at_the_edges():
-    generator = torch.Generator().manual_seed(1)
-    every = torch.ones(3, 3).fill_diagonal_(0).nonzero().t()
-    with pytest.raises(DataError, match="all pairs of the 3 nodes are links"):
-        random_non_links(pair_codes(every, 3), 3, 1, generator)
-    assert random_non_links(pair_codes(every, 3), 3, 0, generator).shape == (2, 0)
-    # One free pair, a self-loop among the links, and no links at all.
-    one = pair_codes(torch.cat([every[:, 1:], torch.tensor([[1], [1]])], dim=1), 3).unique()
-    assert random_non_links(one, 3, 4, generator).unique(dim=1).tolist() == every[:, :1].tolist()
-    assert random_non_links(torch.zeros(0, dtype=torch.long), 2, 50, generator).sum(0).eq(1).all()
+def test_a_graph_with_too_few_pairs_that_are_no_links_is_refused():
+    dataset = link_dataset(40)
+    free = 40 * 39 - len(codes_of(dataset))
+    batch = dataset.data.train_edges.size(1)
+    with pytest.raises(ConfigError, match=rf"but made-up has {free}; lower links\.negatives or train\.batch_size"):
+        LinkTask(config_of(LINKS, train={"batch_size": batch}, links={"negatives": free // batch + 1}), dataset, CPU)
+    task = LinkTask(config_of(LINKS, train={"batch_size": 1}, links={"negatives": free}), dataset, CPU)
+    assert next(iter(task.steps(0, 0))).negatives.size(1) == free
 
 
 class Seen(torch.nn.Module):
@@ -118,6 +113,17 @@ def test_the_links_of_a_step_are_hidden_in_both_directions(hide):
     every = {tuple(edge) for edge in data.edge_index.t().tolist()}
     hidden = {tuple(edge) for edge in torch.cat([links, links.flip(0)], dim=1).t().tolist()}
     assert seen.edges == (every - hidden if hide else every)
+
+
+def test_links_that_are_no_edges_hide_none():
+    dataset = link_dataset()
+    data: Any = dataset.data.clone()
+    gone = torch.tensor([[3, 59, 0], [3, 59, 0]])
+    data.train_edges = torch.cat([data.train_edges, gone], dim=1)
+    task, seen = LinkTask(config_of(LINKS), dataclasses.replace(dataset, data=data), CPU), Seen()
+    loops = torch.arange(data.train_edges.size(1) - 3, data.train_edges.size(1))
+    task.loss(seen, next(iter(task.steps(0, 0)))._replace(links=loops))
+    assert seen.edges == {tuple(edge) for edge in data.edge_index.t().tolist()}
 
 
 def test_evaluation_scores_links_and_negatives_on_the_graph_of_training_links():

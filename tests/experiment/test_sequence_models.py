@@ -1,8 +1,6 @@
 """Experiments with graph sequence models: configurations, records, and runs that are interrupted."""
 
 import copy
-import os
-import signal
 from typing import Any
 
 import pytest
@@ -14,9 +12,9 @@ from gnnkit.experiment.config import config_from_dict
 from gnnkit.experiment.run import train
 from gnnkit.experiment.table import make_tables
 from gnnkit.experiment.trainer import parameter_groups
-from gnnkit.experiment.watcher import Interrupted, Watcher
 from gnnkit.nn import ModelConfig
 from gnnkit.sequence import GMN, GraphMamba, SequenceModelConfig
+from tests.experiment.one_graph_cases import interrupted_run
 
 GRAPH_MAMBA = {
     "kind": "graph_mamba",
@@ -114,17 +112,7 @@ def test_eigenvectors_reach_their_encoder(encoder: str):
 def test_a_resumed_run_draws_the_same_orders_and_tokens(model, tmp_path, monkeypatch):
     config = config_of(model)
     whole = train(config, tmp_path / "whole", progress=False)
-    original = Watcher.on_step
-
-    def on_step(self: Watcher, trainer: Any, values: dict[str, Any]) -> None:
-        if trainer.state.global_step == 4:
-            os.kill(os.getpid(), signal.SIGINT)
-        original(self, trainer, values)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Watcher, "on_step", on_step)
-        with pytest.raises(Interrupted):
-            train(config, tmp_path / "cut", progress=False)
+    interrupted_run(config, tmp_path / "cut", monkeypatch, step=4)
     resumed = train(config, tmp_path / "cut", resume=True, progress=False)
     for key in ("final", "history", "weights_sha256"):
         assert resumed[key] == whole[key]

@@ -148,7 +148,6 @@ def _members(batches: Iterable[Any], num_nodes: int) -> Iterable[Tensor]:
     members = getattr(batches, "members", None)
     for batch in batches if members is None else members():
         n_id: Any = batch if members is not None else getattr(batch, "n_id", None)
-        check_tensor("n_id", n_id)
         check_index("n_id", n_id)
         n_id = n_id.detach().cpu().long()
         check_index_range("n_id", n_id, num_nodes, "num_nodes")

@@ -21,6 +21,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
+from gnnkit._content import bytes_of
 from gnnkit._files import atomic_writer
 from gnnkit.errors import ConfigError, DataError
 from gnnkit.ops.gather_rows import PAGE
@@ -208,16 +209,6 @@ def chunks_of(tensor: Tensor) -> Iterator[Tensor]:
     step = rows_at_once(prod(tensor.shape[1:]) * tensor.element_size())
     for begin in range(0, tensor.size(0), step):
         yield tensor[begin : begin + step]
-
-
-def flat_bytes(tensor: Tensor) -> Tensor:
-    """The memory of a tensor, uint8 ``[n]``."""
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-
-
-def bytes_of(tensor: Tensor) -> memoryview:
-    """The memory of a tensor, as what files and checksums take."""
-    return flat_bytes(tensor).numpy().data
 
 
 def sha256_of(tensor: Tensor | None) -> str:

@@ -1,7 +1,6 @@
 """The batches of an epoch, sampled once and written down: what is asked for, and when, is then known beforehand."""
 
 import copy
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from gnnkit._content import flat_bytes, hash_of
 from gnnkit.errors import ConfigError, DataError
 from gnnkit.graph import Graph
 from gnnkit.ops._checks import check_count
@@ -18,7 +18,7 @@ from gnnkit.sample._counts import fingerprint
 from gnnkit.sample._gather import take
 from gnnkit.sample._loader import Loader
 from gnnkit.sample._targets import topology_of
-from gnnkit.sample.store._container import Mapped, Writer, flat_bytes, name_of, sha256_of, writing
+from gnnkit.sample.store._container import Mapped, Writer, name_of, writing
 
 KIND = "schedule"
 # Tensors of a batch begin at multiples of this many bytes.
@@ -248,8 +248,7 @@ def _settings_of(sampler: Loader) -> dict[str, Any]:
         if name.startswith("_") or name in ("data", "prefetch"):
             continue
         if isinstance(value, Tensor):
-            digest = hashlib.sha256(f"{value.dtype} {tuple(value.shape)} {sha256_of(value)}".encode())
-            settings[name] = f"sha256 {digest.hexdigest()}"
+            settings[name] = f"sha256 {hash_of({name: value})}"
         else:
             settings[name] = json.loads(json.dumps(value, default=lambda other: type(other).__name__))
     return settings

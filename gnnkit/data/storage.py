@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gnnkit._content import hash_of
-from gnnkit._files import write_atomic
+from gnnkit._files import hash_of, write_atomic
 from gnnkit.data.files import logger
 from gnnkit.errors import DataError
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.transforms import Compose
 
-from gnnkit._content import flat_bytes
+from gnnkit._files import flat_bytes
 from gnnkit._version import __version__
 from gnnkit.data import storage
 from gnnkit.data.files import cache_root, exclusive, logger

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from gnnkit import ops
-from gnnkit._content import bytes_of, hash_of
-from gnnkit._files import write_atomic
+from gnnkit._files import bytes_of, hash_of, write_atomic
 from gnnkit.errors import DataError
 from gnnkit.graph import Graph
 

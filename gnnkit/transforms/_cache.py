@@ -19,8 +19,7 @@ import torch_geometric
 from torch import Tensor
 from torch_geometric.transforms import BaseTransform
 
-from gnnkit._content import bytes_of
-from gnnkit._files import write_atomic
+from gnnkit._files import bytes_of, write_atomic
 from gnnkit._version import __version__
 from gnnkit.errors import ConfigError, DataError
 from gnnkit.graph import Graph

@@ -21,8 +21,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from gnnkit._content import bytes_of
-from gnnkit._files import atomic_writer
+from gnnkit._files import atomic_writer, bytes_of
 from gnnkit.errors import ConfigError, DataError
 from gnnkit.ops.gather_rows import PAGE
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from gnnkit._content import flat_bytes, hash_of
+from gnnkit._files import flat_bytes, hash_of
 from gnnkit.errors import ConfigError, DataError
 from gnnkit.graph import Graph
 from gnnkit.ops._checks import check_count

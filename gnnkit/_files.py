@@ -1,11 +1,15 @@
-"""How a file is written so that it is never half there."""
+"""How a file is written so that it is never half there, and the bytes and checksums of tensors that are in it."""
 
+import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+
+import torch
+from torch import Tensor
 
 
 @contextmanager
@@ -34,6 +38,25 @@ def write_atomic(path: Path, content: bytes) -> None:
     """Writes a whole file, or nothing; see :func:`atomic_writer`."""
     with atomic_writer(path) as file:
         file.write(content)
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    """The memory of a tensor, as what files and checksums take; through bytes, because NumPy has no bfloat16."""
+    return flat_bytes(tensor).numpy().data
+
+
+def flat_bytes(tensor: Tensor) -> Tensor:
+    """The memory of a tensor, uint8 ``[n]``."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+
+
+def hash_of(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over name, dtype, shape and bytes of every tensor, whatever their order."""
+    digest = hashlib.sha256()
+    for key in sorted(tensors):
+        digest.update(f"{key} {tensors[key].dtype} {tuple(tensors[key].shape)}\n".encode())
+        digest.update(bytes_of(tensors[key]))
+    return digest.hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gnnkit._files import write_atomic
+from gnnkit._files import hash_of, write_atomic
 from gnnkit.data.files import logger
 from gnnkit.errors import DataError
 
@@ -38,7 +38,7 @@ def save(dataset: "GraphDataset", folder: Path) -> None:
     from safetensors.torch import save as serialize
 
     tensors, dtypes = _stored(dataset)
-    content = _hash(tensors)
+    content = hash_of(tensors)
     info = asdict(dataset.info)
     description = {
         "format": FORMAT,
@@ -102,7 +102,7 @@ def exists(folder: Path) -> bool:
 
 def content_hash(dataset: "GraphDataset") -> str:
     """SHA-256 over name, stored dtype, shape and bytes of every tensor."""
-    return _hash(_stored(dataset)[0])
+    return hash_of(_stored(dataset)[0])
 
 
 def _stored(dataset: "GraphDataset") -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -136,16 +136,6 @@ def _narrow(values: Tensor) -> Tensor:
     return values
 
 
-def _hash(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for key in sorted(tensors):
-        value = tensors[key]
-        digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
-        # Through bytes, because NumPy has no bfloat16.
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
 def _self_hash(description: Mapping[str, Any]) -> str:
     content = {key: value for key, value in description.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -174,7 +164,7 @@ def _read_tensors(path: Path, expected: str) -> dict[str, Tensor]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path} is missing, damaged or truncated: {error}") from error
-    actual = _hash(tensors)
+    actual = hash_of(tensors)
     if not stated == actual == expected:
         raise DataError(
             f"{path} is damaged, or does not belong to {DESCRIPTION} beside it: content hash {actual}, "

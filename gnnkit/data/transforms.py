@@ -14,6 +14,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.transforms import Compose
 
+from gnnkit._files import flat_bytes
 from gnnkit._version import __version__
 from gnnkit.data import storage
 from gnnkit.data.files import cache_root, exclusive, logger
@@ -132,7 +133,7 @@ def _feed(update: Callable[[bytes], None], value: Any, depth: int) -> None:
     if value is None or isinstance(value, bool | int | float | complex | str | bytes | torch.dtype | torch.device):
         update(repr(value).encode())
     elif isinstance(value, Tensor):
-        _feed(update, value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy(), depth)
+        _feed(update, flat_bytes(value).numpy(), depth)
         update(f"{value.dtype} {tuple(value.shape)}".encode())
     elif isinstance(value, np.ndarray) and value.dtype != object:
         update(f"{value.dtype} {value.shape}".encode() + value.tobytes())

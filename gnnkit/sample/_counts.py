@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gnnkit import ops
-from gnnkit._files import write_atomic
+from gnnkit._files import bytes_of, hash_of, write_atomic
 from gnnkit.errors import DataError
 from gnnkit.graph import Graph
 
@@ -84,7 +84,7 @@ def fingerprint(graph: Graph, parts: tuple[Tensor | None, ...]) -> str:
         if tensor is not None:
             # Part by part: the tensors of a mapped graph need not fit in memory.
             for part in tensor.split(_AT_ONCE):
-                digest.update(part.long().contiguous().numpy().data)
+                digest.update(bytes_of(part.long()))
     return digest.hexdigest()
 
 
@@ -98,7 +98,7 @@ def write(path: Path, counts: Counts, graph: str, settings: Mapping[str, Any]) -
         "graph": graph,
         "sampler": dict(settings),
         "num_subgraphs": counts.num_subgraphs,
-        "content": _content(tensors),
+        "content": hash_of(tensors),
     }
     write_atomic(path, save(tensors, metadata={"gnnkit": json.dumps(about, sort_keys=True)}))
 
@@ -115,7 +115,7 @@ def read(path: Path, graph: str, settings: Mapping[str, Any], shapes: tuple[int,
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {})["gnnkit"])
             tensors = {key: file.get_tensor(key) for key in ("node", "edge")}
-        intact = about["format"] == _FORMAT and about["content"] == _content(tensors)
+        intact = about["format"] == _FORMAT and about["content"] == hash_of(tensors)
     except FileNotFoundError:
         raise DataError(f"there is no file {path}; write it with save(), or leave load() out to draw anew") from None
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
@@ -129,11 +129,3 @@ def read(path: Path, graph: str, settings: Mapping[str, Any], shapes: tuple[int,
     if about["graph"] != graph or (tensors["node"].numel(), tensors["edge"].numel()) != shapes:
         raise DataError(f"{path} holds the norms of a sampler of another graph; write it anew with save()")
     return Counts(about["num_subgraphs"], tensors["node"], tensors["edge"])
-
-
-def _content(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for key in sorted(tensors):
-        digest.update(f"{key} {tensors[key].dtype} {tuple(tensors[key].shape)}".encode())
-        digest.update(tensors[key].contiguous().numpy().data)
-    return digest.hexdigest()

@@ -83,6 +83,11 @@ def ends_of(graph: Graph, like: Tensor) -> Tensor:
     return ends.to(like.device)
 
 
+def edges_at(graph: Graph, position: Tensor) -> Tensor:
+    """The caller's numbers of the edges at some positions, int64."""
+    return position if graph.edge_id is None else graph.edge_id.index_select(0, position).long()
+
+
 def check_parts(data: Any) -> None:
     """Raises DataError where :func:`take` would, so that a sampler can say so when it is made."""
     nothing = torch.empty(0, dtype=torch.int64)

@@ -11,16 +11,14 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from gnnkit import ops
-from gnnkit.compat.pyg import has_num_nodes
 from gnnkit.errors import ConfigError, DataError, DtypeError, ShapeError
-from gnnkit.graph import Graph
 from gnnkit.ops._checks import check_count, check_flag, check_number, check_seed, describe
 from gnnkit.ops._philox import mixed
 from gnnkit.sample._counts import Counts, counted, fingerprint, read, write
-from gnnkit.sample._gather import check_parts, ends_of, given_graph, index_like, take
+from gnnkit.sample._gather import ends_of, index_like, take
 from gnnkit.sample._loader import Loader
+from gnnkit.sample._targets import topology_of
 
-_INT32_MAX = 2**31 - 1
 _MOST_DRAWS = 2**31
 
 
@@ -138,24 +136,14 @@ class Saint(Loader):
         self.num_steps = default if num_steps is None else check_count("num_steps", num_steps, 1)
 
     def _read(self, data: Any, train_mask: Tensor | None) -> None:
-        name = type(self).__name__
-        given = given_graph(data)
-        if given is None and not isinstance(data.edge_index, Tensor):
-            raise DataError(f"{name} needs data.edge_index, which is missing, or data.graph in its place")
-        if not has_num_nodes(data):
-            raise DataError(f"{name}: nothing tells the number of nodes; set data.num_nodes")
-        num_nodes, mask = int(data.num_nodes), train_mask
-        graph = Graph.from_edge_index(data.edge_index.cpu(), num_nodes) if given is None else given
-        check_parts(data)
+        graph, mask = topology_of(data), train_mask
+        num_nodes = graph.num_nodes
         if num_nodes == 0:
-            raise DataError(f"{name}: data has no nodes to draw from")
+            raise DataError(f"{type(self).__name__}: data has no nodes to draw from")
         if mask is not None:
             mask = _checked_mask(mask, num_nodes)
         elif self.inductive:
             raise ConfigError("inductive=True draws from the training nodes alone; say which by train_mask=")
-        if given is None and max(num_nodes, graph.num_edges) <= _INT32_MAX:  # half as much to read
-            edge_id = None if graph.edge_id is None else graph.edge_id.int()
-            graph = Graph(graph.rowptr.int(), graph.col.int(), edge_id, num_nodes)
         self.data, self._graph, self._nodes, self._edges = data, graph, None, None
         self._num_edges = graph.num_edges
         self._wanted = torch.ones(num_nodes, dtype=torch.bool) if mask is None else mask

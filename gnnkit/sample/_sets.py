@@ -21,13 +21,18 @@ class Sets(NamedTuple):
     def select(self, which: Tensor) -> "Sets":
         """Some of the sets, in the order given."""
         size = self.ptr.diff()[which]
-        ptr = torch.cat([size.new_zeros(1), size.cumsum(0)])
+        ptr = boundaries(size)
         place = torch.repeat_interleave(self.ptr[which] - ptr[:-1], size) + torch.arange(int(ptr[-1]))
         return Sets(self.members[place], ptr, None if self.score is None else self.score[place])
 
     def owner(self) -> Tensor:
         """The set of each member, ``[M]``."""
         return torch.repeat_interleave(self.ptr.diff(), output_size=self.members.numel())
+
+
+def boundaries(size: Tensor) -> Tensor:
+    """Where each of several parts begins, and where the last one ends, ``[P + 1]``."""
+    return torch.cat([size.new_zeros(1), size.cumsum(0)])
 
 
 def ranked_sets(members: Tensor, score: Tensor, ptr: Tensor, roots: Tensor, k: int, threshold: float) -> Sets:
@@ -50,7 +55,7 @@ def ranked_sets(members: Tensor, score: Tensor, ptr: Tensor, roots: Tensor, k: i
     order = (2 * owner + (~is_root).long())[kept].sort(stable=True).indices
     chosen = kept.nonzero()[:, 0][order]
     size = torch.bincount(owner[chosen], minlength=roots.numel())
-    return Sets(members[chosen], torch.cat([size.new_zeros(1), size.cumsum(0)]), score[chosen].float())
+    return Sets(members[chosen], boundaries(size), score[chosen].float())
 
 
 def united(one: Sets, two: Sets, num_nodes: int) -> tuple[Tensor, Tensor]:
@@ -63,7 +68,7 @@ def united(one: Sets, two: Sets, num_nodes: int) -> tuple[Tensor, Tensor]:
     pairs = (owner[other] * num_nodes + members[other]).unique()
     owner, members = pairs // max(num_nodes, 1), pairs % max(num_nodes, 1)
     size = torch.bincount(owner, minlength=count) + 2
-    ptr = torch.cat([size.new_zeros(1), size.cumsum(0)])
+    ptr = boundaries(size)
     out = members.new_empty(int(ptr[-1]))
     out[ptr[:-1]], out[ptr[:-1] + 1] = first, second
     out[torch.arange(members.numel()) + 2 * (owner + 1)] = members

@@ -32,9 +32,15 @@ def key_of(*parts: int) -> int:
 
 def permutation(count: int, key: int) -> Tensor:
     """A uniform order of ``count`` things, int64; the same for a key on every machine."""
-    place = np.arange(count, dtype=np.uint64)
-    words = philox_words(np.array(key % _BITS, np.uint64), place & np.uint64(0xFFFFFFFF), place >> np.uint64(32), 0, 0)
-    return torch.from_numpy(np.argsort(words[0] << np.uint64(32) | words[1], kind="stable"))
+    return torch.from_numpy(np.argsort(random_words(key, 0, count, stream=0), kind="stable"))
+
+
+def random_words(key: int, first: int, count: int, *, stream: int) -> np.ndarray:
+    """Random numbers ``first`` to ``first + count`` of a key and a stream, 64 bits each, uint64."""
+    place = np.arange(first, first + count, dtype=np.uint64)
+    low, high = place & np.uint64(0xFFFFFFFF), place >> np.uint64(32)
+    words = philox_words(np.array(key % _BITS, np.uint64), low, high, stream, 0)
+    return words[0] << np.uint64(32) | words[1]
 
 
 def topology_of(data: Any) -> Graph:
@@ -51,7 +57,7 @@ def topology_of(data: Any) -> Graph:
         return given
     edge_index = data.edge_index
     if not isinstance(edge_index, Tensor):
-        raise DataError("a graph needs data.edge_index, [2, E], which is missing, or data.graph in its place")
+        raise DataError("a graph needs data.edge_index, which is missing; set it, [2, E], or data.graph in its place")
     if not has_num_nodes(data):
         raise DataError("nothing tells the number of nodes; set data.num_nodes")
     num_nodes = int(data.num_nodes)

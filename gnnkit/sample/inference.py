@@ -11,6 +11,7 @@ from gnnkit.errors import ConfigError, ShapeError
 from gnnkit.graph import Graph
 from gnnkit.nn.conv import GCNConv
 from gnnkit.ops._checks import check_count
+from gnnkit.sample._gather import edges_at
 from gnnkit.sample._targets import topology_of
 
 Layer = Callable[..., Any]
@@ -118,9 +119,8 @@ def _part(graph: Graph, begin: int, size: int, hops: int) -> tuple[Tensor, Tenso
     node, _, source, target, position, _, per_hop = torch.ops.gnnkit.neighbor_sample(
         graph.rowptr, graph.col, seeds, everything, False, False, 0
     )
-    edge = position if graph.edge_id is None else graph.edge_id.index_select(0, position).long()
     part = Graph.from_edge_index(torch.stack([source, target]), node.numel())
-    return node, edge, part, int(per_hop[0])
+    return node, edges_at(graph, position), part, int(per_hop[0])
 
 
 def _hops_of(layer: Layer) -> int:

@@ -6,8 +6,7 @@ from torch import Tensor
 
 from gnnkit.errors import ConfigError, IndexRangeError, ShapeError
 from gnnkit.ops._checks import check_count, check_flag, check_index, check_index_range, check_seed, check_size
-from gnnkit.ops._philox import philox_words
-from gnnkit.sample._targets import key_of, permutation
+from gnnkit.sample._targets import key_of, permutation, random_words
 
 METHODS = ("sparse", "dense")
 _MOST_PAIRS = 2**62
@@ -162,9 +161,6 @@ def _distinct(count: int, size: int, seed: int) -> Tensor:
 
 def _uniform(key: int, first: int, count: int, size: int) -> np.ndarray:
     """Draws ``first`` to ``first + count``, uniform in ``[0, size)``; a few draws, which would favour some, go."""
-    place = np.arange(first, first + count, dtype=np.uint64)
-    low, high = place & np.uint64(0xFFFFFFFF), place >> np.uint64(32)
-    words = philox_words(np.array(key % 2**64, np.uint64), low, high, 1, 0)
-    value = words[0] << np.uint64(32) | words[1]
+    value = random_words(key, first, count, stream=1)
     fair = value < np.uint64(2**64 - 2**64 % size) if 2**64 % size else np.ones(count, dtype=bool)
     return (value[fair] % np.uint64(size)).astype(np.int64)

@@ -8,8 +8,9 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from gnnkit.errors import ConfigError
-from gnnkit.graph import Graph
+from gnnkit.graph import Graph, _trusted
 from gnnkit.ops._checks import check_flag
+from gnnkit.sample._gather import edges_at
 from gnnkit.sample._targets import TargetLoader, key_of, nodes_of, topology_of
 
 DIRECTIONS = ("in", "out", "both")
@@ -97,7 +98,7 @@ class Neighbor(TargetLoader):
             self.disjoint,
             key_of(self.seed, epoch, number),
         )
-        edge = position if self._rows.edge_id is None else self._rows.edge_id.index_select(0, position).long()
+        edge = edges_at(self._rows, position)
         edge_index = torch.stack([node, near] if self.direction == "out" else [near, node])
         if self.direction == "both":
             leaves = edge >= self._num_edges
@@ -150,8 +151,6 @@ def _rows_of(graph: Graph, direction: str) -> Graph:
     both = Graph.from_edge_index(torch.cat([edge_index, edge_index[:, leaving].flip(0)], dim=1), graph.num_nodes)
     number = torch.cat([torch.arange(graph.num_edges), graph.num_edges + leaving])
     edge_id = number if both.edge_id is None else number.index_select(0, both.edge_id.long())
-    from gnnkit.graph import _trusted
-
     # Not every number has a position: these rows are for sampling alone.
     return _trusted(both.rowptr, both.col, edge_id, graph.num_nodes)
 

@@ -9,11 +9,11 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from gnnkit import ops
-from gnnkit.errors import ConfigError, DataError, DtypeError, ShapeError
+from gnnkit.errors import ConfigError, DataError, ShapeError
 from gnnkit.graph import Graph
-from gnnkit.ops._checks import check_count, check_index_range, check_number
+from gnnkit.ops._checks import check_count, check_index, check_index_range, check_number
 from gnnkit.sample._gather import ends_of, index_like
-from gnnkit.sample._sets import Sets, double_radius_labels, hops, ranked_sets, scores_in, united
+from gnnkit.sample._sets import Sets, boundaries, double_radius_labels, hops, ranked_sets, scores_in, united
 from gnnkit.sample._targets import TargetLoader, key_of, nodes_of, topology_of
 
 FEATURES = ("hop", "drnl", "ppr")
@@ -172,8 +172,7 @@ class ShaDow(TargetLoader):
             parts.append(ranked_sets(members, score, ptr, block, self.ppr, self.threshold))
         sizes = torch.cat([part.ptr.diff() for part in parts])
         scores = torch.cat([part.score for part in parts if part.score is not None])
-        ptr = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
-        return Sets(torch.cat([part.members for part in parts]), ptr, scores)
+        return Sets(torch.cat([part.members for part in parts]), boundaries(sizes), scores)
 
     def _feature(
         self, name: str, subgraphs: Graph, members: Tensor, ptr: Tensor, roots: Tensor, found: list[Sets]
@@ -205,8 +204,7 @@ def _targets(targets: Tensor | None, num_nodes: int) -> Tensor:
     """Nodes ``[T]`` or links ``[2, T]``, int64."""
     if not isinstance(targets, Tensor) or targets.dim() != 2:
         return nodes_of("targets", targets, num_nodes)
-    if targets.dtype not in (torch.int32, torch.int64):
-        raise DtypeError(f"links must be int32 or int64 [2, T], got {targets.dtype}")
+    check_index("links", targets, dim=2)
     if targets.size(0) != 2:
         raise ShapeError(f"links must have shape [2, T], got {tuple(targets.shape)}")
     links = targets.detach().cpu().long()

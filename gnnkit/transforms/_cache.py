@@ -19,7 +19,7 @@ import torch_geometric
 from torch import Tensor
 from torch_geometric.transforms import BaseTransform
 
-from gnnkit._files import write_atomic
+from gnnkit._files import bytes_of, write_atomic
 from gnnkit._version import __version__
 from gnnkit.errors import ConfigError, DataError
 from gnnkit.graph import Graph
@@ -113,8 +113,7 @@ def key_of(graphs: Sequence[Any], description: str) -> str:
 def _feed(update: Update, value: Any) -> None:
     if isinstance(value, Tensor) and value.layout is torch.strided:
         update(f"tensor {value.dtype} {tuple(value.shape)}\n".encode())
-        # Through bytes, because NumPy has no bfloat16.
-        update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        update(bytes_of(value))
     elif isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
         update(f"array {value.dtype} {value.shape}\n".encode() + value.tobytes())
     elif isinstance(value, Graph):

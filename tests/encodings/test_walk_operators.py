@@ -11,11 +11,9 @@ from torch import Tensor
 from gnnkit import Graph
 from gnnkit.ops._library import references
 from tests.encodings.walks import random_data
-from tests.ops.kernels import EMULATED, needs_kernels
+from tests.ops.kernels import needs_kernels
 from tests.ops.nonsense import call_with_nonsense, nonsense
-from tests.tolerances import assert_close
-
-runs_kernels = pytest.mark.skipif(EMULATED, reason="no kernels of a GPU for these")
+from tests.ops.raw_calls import as_tuple, check_close, check_threads, check_traceable, runs_kernels
 
 CALLS: dict[str, tuple[str, tuple]] = {
     "returns": ("return_probabilities", (7,)),
@@ -43,22 +41,9 @@ def rows(data: Any) -> tuple[Tensor, Tensor, Tensor | None]:
     return graph.rowptr, graph.col, data.edge_weight[graph.edge_id]
 
 
-def as_tuple(found: Any) -> tuple[Tensor, ...]:
-    return (found,) if isinstance(found, Tensor) else tuple(found)
-
-
 def run(call: str, data: Any) -> tuple[Tensor, ...]:
     name, rest = CALLS[call]
     return as_tuple(getattr(torch.ops.gnnkit, name)(*rows(data), *rest))
-
-
-def agree(found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> None:
-    for actual, wanted in zip(found, expected, strict=True):
-        assert (actual.shape, actual.dtype) == (wanted.shape, wanted.dtype)
-        if wanted.is_floating_point():
-            assert_close(actual, wanted)
-        else:
-            assert torch.equal(actual, wanted)
 
 
 @needs_kernels
@@ -67,33 +52,21 @@ def agree(found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> None:
 def test_kernel_equals_reference(call: str, kind: str):
     name, rest = CALLS[call]
     data = GRAPHS[kind]()
-    found, expected = run(call, data), as_tuple(references[name](*rows(data), *rest))
-    agree(found, expected)
+    check_close(run(call, data), references[name](*rows(data), *rest))
 
 
 @every_call
 @every_graph
 def test_the_same_bits_for_any_number_of_threads(call: str, kind: str):
-    before, results, data = torch.get_num_threads(), [], GRAPHS[kind]()
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            results.append(run(call, data))
-    finally:
-        torch.set_num_threads(before)
-    assert all(torch.equal(*pair) for result in results for pair in zip(result, results[0], strict=True))
+    data = GRAPHS[kind]()
+    check_threads(lambda: run(call, data))
 
 
 @every_call
 def test_is_traceable(call: str):
     name, rest = CALLS[call]
-    operator = getattr(torch.ops.gnnkit, name)
-    torch.library.opcheck(operator.default, (*rows(GRAPHS["directed"]()), *rest))
-    compiled = torch.compile(
-        lambda *given: as_tuple(operator(*given, *rest))[-1].sum(), backend="aot_eager", fullgraph=True, dynamic=True
-    )
-    for kind in ("directed", "sparse"):
-        assert compiled(*rows(GRAPHS[kind]())) == run(call, GRAPHS[kind]())[-1].sum()
+    directed, sparse = ((*rows(GRAPHS[kind]()), *rest) for kind in ("directed", "sparse"))
+    check_traceable(name, directed, (directed, sparse), result=-1)
 
 
 @every_call
@@ -101,7 +74,7 @@ def test_is_traceable(call: str):
 def test_reads_nothing_it_did_not_write(call: str, kind: str, nan_filled_memory: None):
     name, rest = CALLS[call]
     data = GRAPHS[kind]()
-    agree(run(call, data), as_tuple(references[name](*rows(data), *rest)))
+    check_close(run(call, data), references[name](*rows(data), *rest))
 
 
 @needs_kernels

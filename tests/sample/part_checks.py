@@ -4,6 +4,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from gnnkit.sample import Loader
+from tests.ops.raw_calls import at_threads
+
 
 def check_part(data: Data, batch: Data) -> None:
     """Edges join copies of the nodes that they join in ``data``; attributes are those of the nodes and edges."""
@@ -27,12 +30,12 @@ def same(one: Data, two: Data) -> bool:
     )
 
 
-def at_threads(count: int, sampler: object) -> list[Data]:
-    """All batches of two epochs, made at a number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        sampler.set_epoch(0)  # type: ignore[attr-defined]
-        return [*sampler, *sampler]  # type: ignore[misc]
-    finally:
-        torch.set_num_threads(before)
+def check_threads(sampler: Loader) -> None:
+    """The batches of two epochs are the same, bit for bit, for any number of threads."""
+
+    def batches() -> list[Data]:
+        sampler.set_epoch(0)
+        return [*sampler, *sampler]
+
+    for one, two in zip(at_threads(1, batches), at_threads(2, batches), strict=True):
+        assert same(one, two)

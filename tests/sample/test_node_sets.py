@@ -12,10 +12,9 @@ from torch import Tensor
 
 from gnnkit import Graph
 from gnnkit.ops._library import references
-from tests.ops.kernels import EMULATED, needs_kernels
+from tests.ops.kernels import needs_kernels
 from tests.ops.nonsense import call_with_nonsense, nonsense
-
-runs_kernels = pytest.mark.skipif(EMULATED, reason="no kernels of a GPU for these")
+from tests.ops.raw_calls import agree, check_threads, check_traceable, runs_kernels
 
 
 def random_graph(num_nodes: int, num_edges: int, seed: int = 0) -> Graph:
@@ -50,18 +49,16 @@ CALLS: dict[str, tuple[str, Callable[[Graph], tuple]]] = {
 every_call = pytest.mark.parametrize("call", CALLS)
 
 
+def arguments_of(call: str, graph: Graph) -> tuple:
+    return graph.rowptr, graph.col, *CALLS[call][1](graph)
+
+
 def run(call: str, graph: Graph) -> tuple[Tensor, Tensor]:
-    name, rest = CALLS[call]
-    return getattr(torch.ops.gnnkit, name)(graph.rowptr, graph.col, *rest(graph))
+    return getattr(torch.ops.gnnkit, CALLS[call][0])(*arguments_of(call, graph))
 
 
 def reference(call: str, graph: Graph) -> tuple[Tensor, Tensor]:
-    name, rest = CALLS[call]
-    return references[name](graph.rowptr, graph.col, *rest(graph))
-
-
-def agree(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> bool:
-    return all(one.dtype == two.dtype and torch.equal(one, two) for one, two in zip(found, wanted, strict=True))
+    return references[CALLS[call][0]](*arguments_of(call, graph))
 
 
 def members_of(found: tuple[Tensor, Tensor]) -> list[list[int]]:
@@ -88,15 +85,8 @@ def test_both_index_types(call: str, kind: str):
 @every_call
 @every_graph
 def test_the_same_bits_for_any_number_of_threads(call: str, kind: str):
-    before, results, graph = torch.get_num_threads(), [], GRAPHS[kind]()
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            results.append(run(call, graph))
-    finally:
-        torch.set_num_threads(before)
-    assert agree(results[0], results[1])
-    assert agree(results[0], results[2])
+    graph = GRAPHS[kind]()
+    check_threads(lambda: run(call, graph))
 
 
 @every_call
@@ -126,18 +116,8 @@ def test_members_are_distinct_and_in_order(call: str, kind: str):
 
 @every_call
 def test_is_traceable(call: str):
-    name, rest = CALLS[call]
-    operator, graph = getattr(torch.ops.gnnkit, name), GRAPHS["sparse"]()
-    torch.library.opcheck(operator.default, (graph.rowptr, graph.col, *rest(graph)))
-    compiled = torch.compile(
-        lambda rowptr, col, *given: operator(rowptr, col, *given)[0].sum(),
-        backend="aot_eager",
-        fullgraph=True,
-        dynamic=True,
-    )
-    for kind in ("sparse", "many"):
-        graph = GRAPHS[kind]()
-        assert compiled(graph.rowptr, graph.col, *rest(graph)) == run(call, graph)[0].sum()
+    sparse, many = (arguments_of(call, GRAPHS[kind]()) for kind in ("sparse", "many"))
+    check_traceable(CALLS[call][0], sparse, (sparse, many))
 
 
 @every_call
@@ -274,7 +254,6 @@ def test_kernels_refuse_arguments_out_of_range():
 @every_call
 @nonsense
 def test_raw_calls_survive_nonsense(call: str, data: Any):
-    name, rest = CALLS[call]
-    graph = random_graph(7, 12, data.draw(st.integers(0, 99)))
+    name, graph = CALLS[call][0], random_graph(7, 12, data.draw(st.integers(0, 99)))
     capped = (3, 4, 6) if name == "walk_sets" else (2, 3, 6)
-    call_with_nonsense(data, name, (graph.rowptr, graph.col, *rest(graph)), capped=capped)
+    call_with_nonsense(data, name, arguments_of(call, graph), capped=capped)

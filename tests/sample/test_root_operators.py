@@ -12,11 +12,9 @@ from torch import Tensor
 
 from gnnkit import Graph
 from gnnkit.ops._library import references
-from tests.ops.kernels import EMULATED, needs_kernels
+from tests.ops.kernels import needs_kernels
 from tests.ops.nonsense import call_with_nonsense, nonsense
-from tests.tolerances import assert_close
-
-runs_kernels = pytest.mark.skipif(EMULATED, reason="no kernels of a GPU for these")
+from tests.ops.raw_calls import agree, as_tuple, check_close, check_threads, check_traceable, runs_kernels
 
 
 def random_graph(num_nodes: int, num_edges: int, seed: int = 0, dtype: torch.dtype = torch.int64) -> Graph:
@@ -84,29 +82,12 @@ def run(name: str, arguments: tuple) -> tuple[Tensor, ...]:
     return as_tuple(getattr(torch.ops.gnnkit, name)(*arguments))
 
 
-def as_tuple(found: Any) -> tuple[Tensor, ...]:
-    return (found,) if isinstance(found, Tensor) else tuple(found)
-
-
-def agree(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> bool:
-    return all(one.dtype == two.dtype and torch.equal(one, two) for one, two in zip(found, wanted, strict=True))
-
-
-def close(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> None:
-    for one, two in zip(found, wanted, strict=True):
-        assert (one.shape, one.dtype) == (two.shape, two.dtype)
-        if one.is_floating_point():
-            assert_close(one, two)
-        else:
-            assert torch.equal(one, two)
-
-
 @needs_kernels
 @every_call
 @every_graph
 def test_kernel_equals_reference(name: str, kind: str):
     arguments = CALLS[name](GRAPHS[kind]())
-    close(run(name, arguments), as_tuple(references[name](*arguments)))
+    check_close(run(name, arguments), references[name](*arguments))
 
 
 @every_graph
@@ -140,34 +121,21 @@ def test_neighbours_on_more_nodes_than_a_table_is_made_for():
 @every_call
 @every_graph
 def test_the_same_bits_for_any_number_of_threads(name: str, kind: str):
-    before, results, arguments = torch.get_num_threads(), [], CALLS[name](GRAPHS[kind]())
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            results.append(run(name, arguments))
-    finally:
-        torch.set_num_threads(before)
-    assert agree(results[0], results[1])
-    assert agree(results[0], results[2])
+    arguments = CALLS[name](GRAPHS[kind]())
+    check_threads(lambda: run(name, arguments))
 
 
 @every_call
 def test_is_traceable(name: str):
-    operator = getattr(torch.ops.gnnkit, name)
-    torch.library.opcheck(operator.default, CALLS[name](GRAPHS["sparse"]()))
-    compiled = torch.compile(
-        lambda *given: as_tuple(operator(*given))[0].sum(), backend="aot_eager", fullgraph=True, dynamic=True
-    )
-    for kind in ("sparse", "many"):
-        arguments = CALLS[name](GRAPHS[kind]())
-        assert compiled(*arguments) == run(name, arguments)[0].sum()
+    sparse, many = (CALLS[name](GRAPHS[kind]()) for kind in ("sparse", "many"))
+    check_traceable(name, sparse, (sparse, many))
 
 
 @every_call
 @every_graph
 def test_reads_nothing_it_did_not_write(name: str, kind: str, nan_filled_memory: None):
     arguments = CALLS[name](GRAPHS[kind]())
-    close(run(name, arguments), as_tuple(references[name](*arguments)))
+    check_close(run(name, arguments), references[name](*arguments))
 
 
 def dense_pagerank(graph: Graph, alpha: float) -> np.ndarray:

@@ -15,18 +15,11 @@ from gnnkit import Graph
 from gnnkit.errors import ConfigError, DataError, DtypeError, IndexRangeError, ShapeError
 from gnnkit.nn import SAGEConv
 from gnnkit.sample import SaintEdge, SaintFrontier, SaintNode, SaintWalk
+from tests.sample.part_checks import same
 from tests.sample.saint_graphs import SAMPLERS, both_ways, cycle, path, random_data
 
 every_sampler = pytest.mark.parametrize("name", SAMPLERS)
 DIRECTED = torch.tensor([[0, 0, 1, 2, 2, 3, 3], [1, 1, 2, 0, 2, 0, 2]])  # with a double edge and a loop
-
-
-def same(one: Data, two: Data) -> bool:
-    first, second = one.to_dict(), two.to_dict()
-    return first.keys() == second.keys() and all(
-        torch.equal(value, second[key]) if isinstance(value, Tensor) else value == second[key]
-        for key, value in first.items()
-    )
 
 
 def drawn(sampler: Any, count: int) -> list[tuple[int, ...]]:

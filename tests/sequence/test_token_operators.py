@@ -11,11 +11,10 @@ from torch import Tensor
 from gnnkit import Graph
 from gnnkit.geometry.simple_graph import SimpleGraph
 from gnnkit.ops._library import references
-from tests.ops.kernels import EMULATED, needs_kernels
+from tests.ops.kernels import needs_kernels
 from tests.ops.nonsense import call_with_nonsense, nonsense
+from tests.ops.raw_calls import agree, as_tuple, check_threads, check_traceable, runs_kernels
 from tests.sequence.token_graphs import batch_of, random_graph
-
-runs_kernels = pytest.mark.skipif(EMULATED, reason="no kernels of a GPU for these")
 
 GRAPHS: dict[str, Callable[[], tuple[Graph, Tensor]]] = {
     "none": lambda: batch_of([]),
@@ -52,14 +51,6 @@ def run(name: str, arguments: tuple) -> tuple[Tensor, ...]:
     return as_tuple(getattr(torch.ops.gnnkit, name)(*arguments))
 
 
-def as_tuple(found: Any) -> tuple[Tensor, ...]:
-    return (found,) if isinstance(found, Tensor) else tuple(found)
-
-
-def agree(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> bool:
-    return all(one.dtype == two.dtype and torch.equal(one, two) for one, two in zip(found, wanted, strict=True))
-
-
 @needs_kernels
 @every_call
 @every_graph
@@ -88,27 +79,14 @@ def test_parts_of_all_numbers(kind: str, parts: int):
 @every_call
 @every_graph
 def test_the_same_bits_for_any_number_of_threads(name: str, kind: str):
-    before, results, arguments = torch.get_num_threads(), [], CALLS[name](*GRAPHS[kind]())
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            results.append(run(name, arguments))
-    finally:
-        torch.set_num_threads(before)
-    assert agree(results[0], results[1])
-    assert agree(results[0], results[2])
+    arguments = CALLS[name](*GRAPHS[kind]())
+    check_threads(lambda: run(name, arguments))
 
 
 @every_call
 def test_is_traceable(name: str):
-    operator = getattr(torch.ops.gnnkit, name)
-    torch.library.opcheck(operator.default, CALLS[name](*GRAPHS["sparse"]()))
-    compiled = torch.compile(
-        lambda *given: as_tuple(operator(*given))[0].sum(), backend="aot_eager", fullgraph=True, dynamic=True
-    )
-    for kind in ("sparse", "many"):
-        arguments = CALLS[name](*GRAPHS[kind]())
-        assert compiled(*arguments) == run(name, arguments)[0].sum()
+    sparse, many = (CALLS[name](*GRAPHS[kind]()) for kind in ("sparse", "many"))
+    check_traceable(name, sparse, (sparse, many))
 
 
 @every_call

@@ -21,10 +21,10 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from gnnkit._files import atomic_writer
+from gnnkit._files import atomic_writer, bytes_of
 from gnnkit.errors import ConfigError, DataError
+from gnnkit.ops.gather_rows import PAGE
 
-PAGE = 4096
 _MAGIC = b"gnnkit store 1\n\0"
 _LENGTH = struct.Struct("<Q")
 _HASH_BYTES = 32
@@ -32,8 +32,15 @@ _JSON_AT = len(_MAGIC) + _LENGTH.size + _HASH_BYTES
 # Arrays begin here; the header is written last, when their sizes are known.
 _ROOM = 4 * PAGE
 _COPIED = 2**24
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """``"float32"`` and so on."""
+    return str(dtype).removeprefix("torch.")
+
+
 DTYPES = {
-    str(dtype).removeprefix("torch."): dtype
+    name_of(dtype): dtype
     for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8)
 }
 
@@ -78,7 +85,7 @@ class Writer:
             digest.update(content)
             self.end += len(content)
             count += chunk.size(0)
-        self.arrays.append(Array(name, _name_of(dtype), [count, *row], start, digest.hexdigest()))
+        self.arrays.append(Array(name, name_of(dtype), [count, *row], start, digest.hexdigest()))
         return count
 
     def place(self, name: str, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
@@ -86,7 +93,7 @@ class Writer:
 
         The room on disk is taken now: a full disk is an error here, not a crash when the tensor is written to.
         """
-        array = Array(name, _name_of(dtype), list(shape), self._next_page())
+        array = Array(name, name_of(dtype), list(shape), self._next_page())
         self.arrays.append(array)
         self.end += array.num_bytes
         if array.num_bytes == 0:
@@ -191,22 +198,16 @@ class Mapped:
                 raise DataError(f"{self.path} is damaged: {name} is not what was written; write the file anew")
 
 
+def rows_at_once(row_bytes: int) -> int:
+    """How many rows of a size make some megabytes; at least one."""
+    return max(_COPIED // max(row_bytes, 1), 1)
+
+
 def chunks_of(tensor: Tensor) -> Iterator[Tensor]:
     """Parts along the first dimension of at most some megabytes each (or one row)."""
-    row = max(prod(tensor.shape[1:]) * tensor.element_size(), 1)
-    step = max(_COPIED // row, 1)
+    step = rows_at_once(prod(tensor.shape[1:]) * tensor.element_size())
     for begin in range(0, tensor.size(0), step):
         yield tensor[begin : begin + step]
-
-
-def flat_bytes(tensor: Tensor) -> Tensor:
-    """The memory of a tensor, uint8 ``[n]``."""
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-
-
-def bytes_of(tensor: Tensor) -> memoryview:
-    """The memory of a tensor, as what files and checksums take."""
-    return flat_bytes(tensor).numpy().data
 
 
 def sha256_of(tensor: Tensor | None) -> str:
@@ -278,7 +279,3 @@ def _read_header(file: IO[bytes], path: Path, kind: str) -> tuple[dict[str, Any]
 def _view(memory: Tensor, array: Array) -> Tensor:
     part = memory[array.start : array.start + array.num_bytes]
     return part.view(DTYPES[array.dtype]).reshape(array.shape)
-
-
-def _name_of(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -15,7 +15,7 @@ from gnnkit.errors import ConfigError, DataError, DtypeError, IndexRangeError, S
 from gnnkit.ops._checks import check_count, check_flag, check_index, check_index_range, check_tensor, describe
 from gnnkit.ops.gather_rows import PAGE
 from gnnkit.sample._rows import Rows
-from gnnkit.sample.store._container import Mapped, chunks_of, writing
+from gnnkit.sample.store._container import Mapped, chunks_of, name_of, rows_at_once, writing
 
 KIND = "feature store"
 FEATURE_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.int64)
@@ -105,8 +105,8 @@ class FeatureStore(Rows):
         self._bytes = as_bytes(rows)
         self._file.random("rows")
         self._order = self._file.tensor("place") if "place" in self._file else None
-        self._place = self._order
-        self._cache: Tensor | None = None
+        # What is kept in memory, and where each row is then: as one, since other threads gather meanwhile.
+        self._kept: tuple[Tensor | None, Tensor | None] = (None, self._order)
         self._counter = Counter()
 
     @classmethod
@@ -168,7 +168,8 @@ class FeatureStore(Rows):
     @property
     def kept_rows(self) -> int:
         """Rows that are held in memory."""
-        return 0 if self._cache is None else self._cache.size(0)
+        cache = self._kept[0]
+        return 0 if cache is None else cache.size(0)
 
     @property
     def metrics(self) -> Metrics:
@@ -198,7 +199,7 @@ class FeatureStore(Rows):
         check_index("n_id", n_id)
         index = n_id.detach().cpu().long()
         check_index_range("n_id", index, len(self), "number of rows")
-        rows, counts = torch.ops.gnnkit.gather_rows(self._bytes, self._cache, self._place, index, self.read_ahead)
+        rows, counts = torch.ops.gnnkit.gather_rows(self._bytes, *self._kept, index, self.read_ahead)
         self._counter.add(index.numel(), counts, self.row_bytes)
         return from_bytes(rows, self.dtype, self.shape[1:])
 
@@ -233,12 +234,11 @@ class FeatureStore(Rows):
         chosen = chosen[place[chosen].sort().indices]
         cache = torch.empty(chosen.numel(), self.row_bytes, dtype=torch.uint8)
         begin = 0
-        for part in chosen.split(max(2**24 // max(self.row_bytes, 1), 1)):
-            rows, _ = torch.ops.gnnkit.gather_rows(self._bytes, None, self._order, part, self.read_ahead)
-            cache[begin : begin + part.numel()] = rows
-            begin += part.numel()
+        for rows in self.parts(chosen):
+            cache[begin : begin + rows.size(0)] = as_bytes(rows)
+            begin += rows.size(0)
         place[chosen] = -1 - torch.arange(chosen.numel(), dtype=place.dtype)
-        self._cache, self._place = cache, place
+        self._kept = cache, place
         return chosen.numel()
 
     def reorder(self, path: str | Path, order: Tensor) -> "FeatureStore":
@@ -267,8 +267,7 @@ class FeatureStore(Rows):
         place = torch.empty(len(self), dtype=_index_dtype(len(self)))
         place[order] = torch.arange(len(self), dtype=place.dtype)
         with writing(Path(path), KIND, {}) as file:
-            rows = (self.uncounted(part) for part in order.split(max(2**24 // max(self.row_bytes, 1), 1)))
-            file.append("rows", rows, self.dtype, self.shape[1:])
+            file.append("rows", self.parts(order), self.dtype, self.shape[1:])
             file.append("place", chunks_of(place), place.dtype, ())
         return FeatureStore(path, read_ahead=self.read_ahead)
 
@@ -280,10 +279,11 @@ class FeatureStore(Rows):
         """
         self._file.verify()
 
-    def uncounted(self, n_id: Tensor) -> Tensor:
-        """As :meth:`gather`, for valid int64 numbers; the metrics stay as they are."""
-        rows, _ = torch.ops.gnnkit.gather_rows(self._bytes, self._cache, self._place, n_id, self.read_ahead)
-        return from_bytes(rows, self.dtype, self.shape[1:])
+    def parts(self, n_id: Tensor) -> Iterator[Tensor]:
+        """As :meth:`gather`, for valid int64 numbers, some megabytes at a time; the metrics stay as they are."""
+        for part in n_id.split(rows_at_once(self.row_bytes)):
+            rows, _ = torch.ops.gnnkit.gather_rows(self._bytes, *self._kept, part, self.read_ahead)
+            yield from_bytes(rows, self.dtype, self.shape[1:])
 
 
 def as_bytes(rows: Tensor) -> Tensor:
@@ -336,7 +336,7 @@ def _index_dtype(count: int) -> torch.dtype:
 
 
 def _names() -> str:
-    return ", ".join(str(dtype).removeprefix("torch.") for dtype in FEATURE_DTYPES)
+    return ", ".join(map(name_of, FEATURE_DTYPES))
 
 
 def _parts(rows: Any, dtype: torch.dtype | None) -> Iterator[Tensor]:
@@ -348,8 +348,7 @@ def _parts(rows: Any, dtype: torch.dtype | None) -> Iterator[Tensor]:
             check_tensor("rows", part)
         if part.ndim == 0:
             raise ShapeError("rows must have a first dimension, [N, *], got a scalar")
-        size = max(prod(part.shape[1:]) * part.itemsize, 1)
-        step = max(2**24 // size, 1)
+        step = rows_at_once(prod(part.shape[1:]) * part.itemsize)
         for begin in range(0, max(part.shape[0], 1), step):
             some = part[begin : begin + step]
             # A copy, since memory that is mapped read-only can be no tensor.

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from gnnkit.errors import DataError, ShapeError
-from gnnkit.graph import Graph
-from gnnkit.ops._checks import check_flag, check_index, check_index_range, check_size
+from gnnkit.graph import Graph, _resolve_sizes, _trusted
+from gnnkit.ops._checks import check_flag, check_index, check_index_range
 from gnnkit.sample._counts import fingerprint
 from gnnkit.sample.store._container import Mapped, writing
 
@@ -95,13 +95,7 @@ class MappedGraph(Graph):
         Complexity: ``O(E log e)`` time; memory ``O(N)`` and some of a part, ``8 N + 64 e`` bytes.
         """
         check_flag("edge_ids", edge_ids)
-        if num_nodes is not None:
-            if num_src is not None or num_dst is not None:
-                raise ShapeError("give either num_nodes, or num_src and num_dst, not both")
-            num_src = num_dst = num_nodes
-        if num_src is None or num_dst is None:
-            raise ShapeError("the number of nodes must be given: num_nodes=..., or num_src=... and num_dst=...")
-        sizes = check_size("num_src", num_src), check_size("num_dst", num_dst)
+        sizes = _resolve_sizes(num_nodes, num_src, num_dst)
         again = _repeatable(chunks)
         degree, ordered = _degrees(_parts(again(), sizes), sizes[1])
         num_edges = int(degree.sum())
@@ -114,10 +108,7 @@ class MappedGraph(Graph):
             col = file.place("col", dtype, [num_edges])
             edge_id = file.place("edge_id", dtype, [num_edges]) if edge_ids and not ordered else None
             _place(_parts(again(), sizes), rowptr, col, edge_id)
-            made = object.__new__(Graph)
-            for name, value in {"rowptr": rowptr, "col": col, "edge_id": edge_id}.items():
-                object.__setattr__(made, name, value)
-            file.about["fingerprint"] = fingerprint(made, ())
+            file.about["fingerprint"] = fingerprint(_trusted(rowptr, col, edge_id, sizes[0]), ())
         return cls(path)
 
     def verify(self) -> None:

@@ -65,7 +65,7 @@ def pack_epoch(
     length = _segment_length(schedule, hot, len(store), blowup)
     about = {"schedule": schedule.content, "features": store.content, "segment_length": length}
     with writing(Path(path), KIND, about) as file:
-        file.append("hot", _rows(store, hot), store.dtype, store.shape[1:])
+        file.append("hot", store.parts(hot), store.dtype, store.shape[1:])
         ptr = torch.tensor([0, *(n_id.numel() for n_id in schedule.members())]).cumsum(0)
         file.append("place_ptr", chunks_of(ptr), ptr.dtype, ())
         place = file.place("place", torch.int64, [int(ptr[-1])])
@@ -179,12 +179,12 @@ class _Layout:
             shared = self._shared(needed, times)
             at[shared] = torch.arange(next_row, next_row + shared.numel())
             next_row += shared.numel()
-            yield from _rows(self.store, shared)
+            yield from self.store.parts(shared)
             for number, rows in zip(numbers, needed, strict=True):
                 alone = rows[times[rows] == 1]
                 at[alone] = torch.arange(next_row, next_row + alone.numel())
                 next_row += alone.numel()
-                yield from _rows(self.store, alone)
+                yield from self.store.parts(alone)
                 self.place[int(self.ptr[number]) : int(self.ptr[number + 1])] = at[self.schedule.n_id(number)]
             for rows in needed:
                 times[rows] = 0
@@ -192,7 +192,7 @@ class _Layout:
     def _shared(self, needed: list[Tensor], times: Tensor) -> Tensor:
         """Rows that several batches of a segment need, those that the same ones need side by side."""
         parts = [rows[times[rows] > 1] for rows in needed]
-        rows = torch.cat([rows.new_empty(0) for rows in needed[:1]] + parts).unique()
+        rows = torch.cat(parts).unique()
         local = (torch.searchsorted(rows, part) for part in parts)
         return rows[minhash_order((_Members(part) for part in local), rows.numel())]
 
@@ -205,12 +205,6 @@ class _Members:
 def _distinct(n_id: Tensor, at: Tensor) -> Tensor:
     """Rows of a batch that are not in memory, each once, in ascending order."""
     return n_id[at[n_id] >= 0].unique()
-
-
-def _rows(store: FeatureStore, n_id: Tensor) -> Iterator[Tensor]:
-    """Rows of a store, some megabytes at a time."""
-    for part in n_id.split(max(2**24 // max(store.row_bytes, 1), 1)):
-        yield store.uncounted(part)
 
 
 def _segment_length(schedule: Schedule, hot: Tensor, num_rows: int, blowup: float) -> int:

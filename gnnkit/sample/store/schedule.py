@@ -1,7 +1,6 @@
 """The batches of an epoch, sampled once and written down: what is asked for, and when, is then known beforehand."""
 
 import copy
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from gnnkit._files import flat_bytes, hash_of
 from gnnkit.errors import ConfigError, DataError
 from gnnkit.graph import Graph
 from gnnkit.ops._checks import check_count
@@ -18,13 +18,13 @@ from gnnkit.sample._counts import fingerprint
 from gnnkit.sample._gather import take
 from gnnkit.sample._loader import Loader
 from gnnkit.sample._targets import topology_of
-from gnnkit.sample.store._container import Mapped, Writer, flat_bytes, sha256_of, writing
+from gnnkit.sample.store._container import Mapped, Writer, name_of, writing
 
 KIND = "schedule"
 # Tensors of a batch begin at multiples of this many bytes.
 _ALIGNED = 64
 _DTYPES = {
-    str(dtype).removeprefix("torch."): dtype
+    name_of(dtype): dtype
     for dtype in (
         *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
         *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
@@ -206,14 +206,14 @@ def _write(file: Writer, batches: Iterator[Data]) -> None:
                 content = flat_bytes(value)
                 size = content.numel()
                 yield torch.nn.functional.pad(content, (0, -size % _ALIGNED))
-                dtype = str(value.dtype).removeprefix("torch.")
-                record["tensors"][name] = {"dtype": dtype, "shape": list(value.shape), "start": start, "bytes": size}
+                entry = {"dtype": name_of(value.dtype), "shape": list(value.shape), "start": start, "bytes": size}
+                record["tensors"][name] = entry
                 start += size + -size % _ALIGNED
             records.append(json.dumps(record).encode())
 
     file.append("batches", parts(), torch.uint8, ())
-    text = torch.tensor(list(b"".join(records)), dtype=torch.uint8)
-    file.append("records", iter((text,)), torch.uint8, ())
+    text = (torch.frombuffer(bytearray(record), dtype=torch.uint8) for record in records)
+    file.append("records", text, torch.uint8, ())
     size = torch.tensor([0, *(len(record) for record in records)])
     file.append("record_ptr", iter((size.cumsum(0),)), torch.int64, ())
 
@@ -248,8 +248,7 @@ def _settings_of(sampler: Loader) -> dict[str, Any]:
         if name.startswith("_") or name in ("data", "prefetch"):
             continue
         if isinstance(value, Tensor):
-            digest = hashlib.sha256(f"{value.dtype} {tuple(value.shape)} {sha256_of(value)}".encode())
-            settings[name] = f"sha256 {digest.hexdigest()}"
+            settings[name] = f"sha256 {hash_of({name: value})}"
         else:
             settings[name] = json.loads(json.dumps(value, default=lambda other: type(other).__name__))
     return settings

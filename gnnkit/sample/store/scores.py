@@ -21,6 +21,7 @@ from gnnkit.ops._checks import (
     describe,
 )
 from gnnkit.ops._philox import mixed
+from gnnkit.sample._targets import nodes_of
 
 _EDGES_AT_ONCE = 2**22
 _NEVER = np.uint64(2**64 - 1)
@@ -148,7 +149,6 @@ def _members(batches: Iterable[Any], num_nodes: int) -> Iterable[Tensor]:
     members = getattr(batches, "members", None)
     for batch in batches if members is None else members():
         n_id: Any = batch if members is not None else getattr(batch, "n_id", None)
-        check_tensor("n_id", n_id)
         check_index("n_id", n_id)
         n_id = n_id.detach().cpu().long()
         check_index_range("n_id", n_id, num_nodes, "num_nodes")
@@ -157,13 +157,7 @@ def _members(batches: Iterable[Any], num_nodes: int) -> Iterable[Tensor]:
 
 def _start(nodes: Tensor, size: int) -> Tensor:
     check_tensor("nodes", nodes)
-    if nodes.dtype == torch.bool:
-        if nodes.shape != (size,):
-            raise ShapeError(f"a mask of nodes must have one entry for each of {size} nodes, got {describe(nodes)}")
-        nodes = nodes.nonzero()[:, 0]
-    check_index("nodes", nodes)
-    nodes = nodes.detach().cpu().long()
-    check_index_range("nodes", nodes, size, "num_nodes")
+    nodes = nodes_of("nodes", nodes, size)
     if nodes.numel() == 0:
         raise ConfigError("nodes must name at least one node to start from, and names none; check the split")
     start = torch.zeros(size, dtype=torch.float64)

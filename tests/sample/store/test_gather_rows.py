@@ -8,10 +8,10 @@ from torch import Tensor
 
 from gnnkit.errors import GnnkitError
 from gnnkit.ops._library import references
-from tests.ops.kernels import EMULATED, needs_kernels
+from tests.ops.kernels import needs_kernels
 from tests.ops.nonsense import call_with_nonsense, nonsense
+from tests.ops.raw_calls import agree, check_threads, runs_kernels
 
-runs_kernels = pytest.mark.skipif(EMULATED, reason="no kernels of a GPU for these")
 gather_rows = torch.ops.gnnkit.gather_rows
 REFUSED = (RuntimeError, GnnkitError, IndexError)
 
@@ -59,9 +59,7 @@ def by_hand(rows: Tensor, cache: Tensor, place: Tensor | None, index: Tensor) ->
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64, None])
 def test_kernel_equals_reference(size: str, dtype: torch.dtype | None, ahead: bool):
     arguments = case(size, dtype)
-    found, expected = gather_rows(*arguments, ahead), references["gather_rows"](*arguments, ahead)
-    assert torch.equal(found[0], expected[0])
-    assert torch.equal(found[1], expected[1])
+    assert agree(gather_rows(*arguments, ahead), references["gather_rows"](*arguments, ahead))
 
 
 @every_way
@@ -76,23 +74,13 @@ def test_rows_hits_and_pages_by_hand(size: str, ahead: bool):
 
 @every_size
 def test_the_same_for_any_number_of_threads(size: str):
-    before, results = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            results.append(gather_rows(*case(size), True))
-    finally:
-        torch.set_num_threads(before)
-    for rows, counts in results[1:]:
-        assert torch.equal(rows, results[0][0])
-        assert torch.equal(counts, results[0][1])
+    arguments = case(size)
+    check_threads(lambda: gather_rows(*arguments, True))
 
 
 def test_reads_nothing_it_did_not_write(nan_filled_memory: None):
     for size in SIZES:
-        found, expected = gather_rows(*case(size), True), references["gather_rows"](*case(size), True)
-        assert torch.equal(found[0], expected[0])
-        assert torch.equal(found[1], expected[1])
+        assert agree(gather_rows(*case(size), True), references["gather_rows"](*case(size), True))
 
 
 def test_is_traceable():

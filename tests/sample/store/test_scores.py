@@ -98,7 +98,7 @@ def test_options_of_pagerank_that_are_wrong():
     for none in (nodes[:0], torch.zeros(30, dtype=torch.bool)):
         with pytest.raises(ConfigError, match="names none"):
             reverse_pagerank(graph, none)
-    with pytest.raises(ShapeError, match="one entry for each of 30 nodes"):
+    with pytest.raises(ShapeError, match="one entry per node, 30"):
         reverse_pagerank(graph, torch.ones(29, dtype=torch.bool))
     with pytest.raises(IndexRangeError):
         reverse_pagerank(graph, torch.tensor([30]))

@@ -199,9 +199,11 @@ class Graph:
         """
         if key in self._derived:
             return self._derived[key]
-        value = compute()
-        if not torch.compiler.is_compiling():
-            self._derived[key] = value
+        if torch.compiler.is_compiling():
+            return compute()
+        # What is made under inference_mode could never take part in a backward pass, and the graph outlives the block.
+        with torch.inference_mode(False):
+            value = self._derived[key] = compute()
         return value
 
 

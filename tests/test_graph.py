@@ -8,6 +8,7 @@ import torch
 
 from gnnkit import Graph
 from gnnkit.errors import DeviceError, DtypeError, GnnkitError, IndexRangeError, ShapeError
+from gnnkit.nn import GCNConv
 from tests.ops.samples import STRUCTURES, sample
 
 
@@ -134,3 +135,16 @@ def test_bipartite_graph_has_no_number_of_nodes():
     graph = Graph.from_edge_index(torch.tensor([[0], [1]]), num_src=1, num_dst=2)
     with pytest.raises(ShapeError, match="1 sources and 2 destinations"):
         _ = graph.num_nodes
+
+
+def test_a_graph_first_used_under_inference_mode_can_be_trained_on():
+    graph = Graph.from_edge_index(torch.tensor([[0, 1, 1], [1, 2, 0]]), num_nodes=3)
+    conv = GCNConv(2, 2)
+    with torch.inference_mode():
+        expected = conv(torch.ones(3, 2), graph)
+    x = torch.ones(3, 2, requires_grad=True)
+    out = conv(x, graph)
+    assert torch.equal(out, expected)
+    out.sum().backward()
+    assert x.grad is not None
+    assert not graph.transpose().col.is_inference()

@@ -44,7 +44,8 @@ inline Vector<float, 16> exponential_lanes<16>(Vector<float, 16> x) {
   constexpr float kRound = 12582912.0f;
   const auto lanes = bit_cast<__m512>(x);
   const __mmask16 counts = _mm512_cmp_ps_mask(lanes, _mm512_set1_ps(-87.0f), _CMP_NLT_UQ);  // NaN counts
-  const auto clamped = bit_cast<Value>(_mm512_min_ps(_mm512_set1_ps(89.0f), lanes));        // NaN stays
+  // NaN stays. With a mask of all lanes, since GCC 12 warns of _mm512_min_ps itself.
+  const auto clamped = bit_cast<Value>(_mm512_mask_min_ps(lanes, 0xffff, _mm512_set1_ps(89.0f), lanes));
   const Value n = clamped * 1.44269504088896341f + kRound - kRound;
   const Value r = (clamped - n * 0.693359375f) - n * -2.12194440e-4f;
   Value y = r * 1.3814535923e-3f + 8.3687454462e-3f;

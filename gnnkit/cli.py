@@ -88,18 +88,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except GnnkitError as error:
         if debug:
             raise
-        print(f"gnnkit: {error}", file=sys.stderr)
+        print(f"gnnkit{_place()}: {error}", file=sys.stderr)
         number = getattr(error, "signal_number", None)
         return 2 if number is None else 128 + number
     except KeyboardInterrupt:
         if debug:
             raise
-        print("gnnkit: interrupted", file=sys.stderr)
+        print(f"gnnkit{_place()}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of our output has gone (`gnnkit table ... | head`); nobody is left to be told.
         sys.stderr.close()
         return 0
+
+
+def _place() -> str:
+    """Which process speaks, where ``torchrun`` started several."""
+    from gnnkit.experiment.launch import started
+
+    rank, count = started()
+    return f" [process {rank}]" if count > 1 else ""
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
@@ -279,6 +287,7 @@ def _info(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from gnnkit.experiment.config import load_config
+    from gnnkit.experiment.launch import started
     from gnnkit.experiment.record import record_name, write_record
     from gnnkit.experiment.run import train
 
@@ -295,6 +304,8 @@ def _run(arguments: argparse.Namespace) -> int:
         config_folder=path.resolve().parent,
         resume_command=_resume_command(arguments, out),
     )
+    if started()[0] != 0:
+        return 0
     written = out / "record.json"
     if arguments.record is not None:
         name = record_name(config, path.stem)
@@ -311,7 +322,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _resume_command(arguments: argparse.Namespace, out: Path) -> str:
-    words = ["gnnkit", "run", str(arguments.config)]
+    from gnnkit.experiment.launch import launcher
+
+    words = [*launcher(), "run", str(arguments.config)]
     for name in ("seed", "epochs", "data", "record"):
         value = getattr(arguments, name)
         words += [] if value is None else [f"--{name}", str(value)]

@@ -12,6 +12,7 @@ from gnnkit.data.links import LinkDataset
 from gnnkit.errors import ConfigError
 from gnnkit.experiment.config import ExperimentConfig, LinkConfig
 from gnnkit.experiment.loss import LossName, loss_for_task, masked_loss
+from gnnkit.experiment.processes import Processes
 from gnnkit.experiment.tasks import Forward, Prediction, batch_size, epoch_order, seed_of
 from gnnkit.graph import Graph
 from gnnkit.sample import negative_edges
@@ -29,15 +30,25 @@ class LinkTask:
 
     A step encodes the whole graph, without the links of the step if the configuration hides them. Validation and test
     encode the graph of the training links, once, and score the true links and the given negatives of the split.
+    Processes share the pairs that are scored; each encodes the whole graph.
     """
 
-    def __init__(self, config: ExperimentConfig, dataset: LinkDataset, device: torch.device) -> None:
+    divides_rows = False
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        dataset: LinkDataset,
+        device: torch.device,
+        processes: Processes | None = None,
+    ) -> None:
         """Prepares the task.
 
         Raises:
             ConfigError: If the loss does not fit, there is no batch size, or the graph has fewer pairs that are no
                 links than a step needs.
         """
+        self.processes = processes or Processes()
         self.loss_name: LossName = loss_for_task(config.train.loss, dataset.task)
         self.config = config.links or LinkConfig()
         self.dataset = dataset
@@ -76,20 +87,27 @@ class LinkTask:
             yield LinkStep(parts[number], negatives)
 
     def loss(self, forward: Forward, step: LinkStep) -> tuple[Tensor, int]:
-        """Mean loss over links and negatives of a step."""
+        """Mean loss over this process's links and negatives of a step."""
         links = self.links[:, step.links]
         graph = self._without(links) if self.config.hide_targets else self.whole
-        outputs = forward(self._batch(graph, torch.cat([links, step.negatives], dim=1)))
-        return masked_loss(self.loss_name, outputs, labels_of(links, step.negatives).to(outputs.device))
+        pairs, labels = torch.cat([links, step.negatives], dim=1), labels_of(links, step.negatives)
+        ours = self.processes.share(torch.arange(len(labels)))
+        outputs = forward(self._batch(graph, pairs[:, ours]))
+        return masked_loss(self.loss_name, outputs, labels[ours].to(outputs.device))
 
     def predict(self, forward: Forward, splits: Sequence[str]) -> Iterator[Prediction]:
         """Scores of the links of each split, then of its negatives; the graph is encoded once for all splits."""
         data = self.dataset.data
         groups = [(data[f"{split}_edges"], data[f"{split}_negative_edges"]) for split in splits]
-        outputs = forward(self._batch(self.whole, torch.cat([pairs for group in groups for pairs in group], dim=1)))
-        sizes = [links.size(1) + negatives.size(1) for links, negatives in groups]
+        pairs = [self._part(torch.cat(group, dim=1), 1) for group in groups]
+        outputs = forward(self._batch(self.whole, torch.cat(pairs, dim=1)))
+        sizes = [part.size(1) for part in pairs]
         for split, group, scores in zip(splits, groups, outputs.split(sizes), strict=True):
-            yield Prediction(split, scores, labels_of(*group).to(scores.device))
+            yield Prediction(split, scores, self._part(labels_of(*group), 0).to(scores.device))
+
+    def _part(self, whole: Tensor, dim: int) -> Tensor:
+        """This process's part of what is cut into one piece for each."""
+        return whole.tensor_split(self.processes.count, dim)[self.processes.rank]
 
     def _check_negatives(self) -> None:
         loops = int((self.codes // max(self.num_nodes, 1) == self.codes % max(self.num_nodes, 1)).sum())

@@ -11,6 +11,7 @@ from gnnkit.data.nodes import NodeDataset
 from gnnkit.errors import ConfigError
 from gnnkit.experiment.config import ExperimentConfig, NodeConfig
 from gnnkit.experiment.loss import LossName, loss_for_task, masked_loss
+from gnnkit.experiment.processes import Processes
 from gnnkit.experiment.tasks import Forward, Prediction
 from gnnkit.graph import Graph
 
@@ -20,9 +21,18 @@ class NodeTask:
 
     :meth:`steps` gives what the steps of an epoch are of: here the one training graph. A sampler gives one ``Data`` a
     step instead, with ``x``, ``edge_index``, ``y`` and ``train_mask`` of a subgraph; :meth:`loss` takes either.
+    Processes share the training nodes, whose loss is taken; each runs the model on the whole graph.
     """
 
-    def __init__(self, config: ExperimentConfig, dataset: NodeDataset, device: torch.device) -> None:
+    divides_rows = False
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        dataset: NodeDataset,
+        device: torch.device,
+        processes: Processes | None = None,
+    ) -> None:
         """Prepares the task.
 
         Raises:
@@ -33,6 +43,7 @@ class NodeTask:
                 raise ConfigError(
                     f"train.{name} cannot be set: a step is of the whole graph of {dataset.name}; leave it out"
                 )
+        self.processes = processes or Processes()
         self.loss_name: LossName = loss_for_task(config.train.loss, dataset.task)
         self.dataset = dataset
         inductive = (config.nodes or NodeConfig()).inductive
@@ -54,14 +65,16 @@ class NodeTask:
         return [self.training][start:]
 
     def loss(self, forward: Forward, step: Data) -> tuple[Tensor, int]:
-        """Mean loss over the training nodes of a graph."""
+        """Mean loss over this process's training nodes of a graph."""
         outputs, labels = forward(step), step.y
         assert isinstance(labels, Tensor)
-        nodes = step.train_mask.nonzero().flatten()
+        nodes = self.processes.share(step.train_mask.nonzero().flatten())
         return masked_loss(self.loss_name, outputs.index_select(0, nodes), labels.index_select(0, nodes))
 
     def predict(self, forward: Forward, splits: Sequence[str]) -> Iterator[Prediction]:
-        """Predictions for the nodes of each split, ascending; the model runs once for all splits."""
+        """Predictions for the nodes of each split, ascending; the model runs once for all splits, in one process."""
+        if not self.processes.leads:
+            return
         outputs, labels = forward(self.whole), self.whole.y
         assert isinstance(labels, Tensor)
         for split in splits:

@@ -19,7 +19,13 @@ _REQUIRED = (
 
 
 def build_record(
-    trainer: Trainer, *, provenance: dict[str, Any], resumes: int, wall_seconds: float, weights_sha256: str
+    trainer: Trainer,
+    *,
+    provenance: dict[str, Any],
+    resumes: int,
+    wall_seconds: float,
+    weights_sha256: str,
+    peaks: list[int | None],
 ) -> dict[str, Any]:
     """Describes a finished run.
 
@@ -29,6 +35,7 @@ def build_record(
         resumes: How often the run was taken up again.
         wall_seconds: Time from first to last, pauses excluded.
         weights_sha256: Checksum of the final weights.
+        peaks: Largest resident memory of each process, in bytes.
 
     Returns:
         Plain data for JSON. ``history`` and ``final`` depend on configuration and seed alone; times are in ``timing``.
@@ -61,12 +68,17 @@ def build_record(
             "epoch_seconds": state.epoch_seconds,
             "resumes": resumes,
         },
-        "peak_memory_bytes": environment.peak_memory(),
+        "peak_memory_bytes": max((peak for peak in peaks if peak is not None), default=None),
         "data": describe_data(trainer.dataset, trainer.task.sizes),
         "environment": {
             "versions": environment.versions(),
             "machine": environment.machine(),
             "backend": environment.backend(),
+            "processes": {
+                "count": trainer.processes.count,
+                "backend": trainer.processes.backend,
+                "peak_memory_bytes": peaks,
+            },
             **provenance,
         },
         "config": config.to_dict(),

@@ -17,8 +17,10 @@ from gnnkit.experiment import environment
 from gnnkit.experiment.build import build_dataset, build_model, select_device
 from gnnkit.experiment.config import ExperimentConfig
 from gnnkit.experiment.folder import RunFolder
+from gnnkit.experiment.launch import local_device
+from gnnkit.experiment.processes import join
 from gnnkit.experiment.trainer import Trainer
-from gnnkit.experiment.watcher import Watcher
+from gnnkit.experiment.watcher import Follower, Watcher
 
 logger = logging.getLogger("gnnkit.experiment")
 
@@ -42,6 +44,10 @@ def train(
     ``final.safetensors`` and ``record.json``. Torch's global generator and number of threads are as before when this
     returns.
 
+    Started by ``torchrun``, the processes share the graphs, nodes or links of each step of the configuration, and those
+    that are evaluated. The first of them alone reads and writes the folder. Without dropout and other random numbers in
+    the model, losses and metrics are those of one process but for rounding.
+
     Args:
         config: What to run.
         out: The run's folder; made if missing.
@@ -60,35 +66,42 @@ def train(
         DataError: If the data, or all checkpoints, are missing or damaged; or if the data changed since the checkpoint.
         DivergenceError: If the loss becomes NaN or infinite.
         Interrupted: On SIGINT or SIGTERM, after the step under way and a checkpoint.
+        PeerError: If another of several processes fails or is gone. The run can be resumed from its last checkpoint.
 
-    Determinism: the same configuration, seed, versions, machine and number of threads give the same bits, interrupted
-    and resumed or not.
+    Determinism: the same configuration, seed, versions, machine, number of threads and of processes give the same bits,
+    interrupted and resumed or not.
     """
     out = Path(out)
-    device = select_device(config.train.device)
+    device = select_device(local_device(config.train.device))
     gpus = [device] if device.type == "cuda" else []
-    with _lock(out), _threads(config.train.num_threads), torch.random.fork_rng(gpus):
-        folder = RunFolder(out)
-        folder.sweep()
-        if restart:
-            folder.clear()
-        elif (finished := folder.finished(config)) is not None:
-            logger.info("%s is finished already; --restart runs it again", out)
+    with contextlib.ExitStack() as stack:
+        processes = stack.enter_context(join(device))
+        stack.enter_context(_threads(config.train.num_threads))
+        stack.enter_context(torch.random.fork_rng(gpus))
+
+        def begin() -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+            stack.enter_context(_lock(out))
+            return _begin(RunFolder(out), config, resume=resume, restart=restart)
+
+        finished, saved = processes.by_leader(begin)
+        if finished is not None:
             return finished
-        saved = folder.load(config, resume)
-        dataset = build_dataset(config, root=Path(data_root) if data_root else None, progress=progress is not False)
+        root, shows = Path(data_root) if data_root else None, processes.leads and progress is not False
+        dataset = processes.one_by_one(lambda: build_dataset(config, root=root, progress=shows))
         torch.manual_seed(config.train.seed)
         model = build_model(config, dataset)
         with _signals() as pending:
-            watcher = Watcher(
-                folder,
+            kind = Watcher if processes.leads else Follower
+            watcher = kind(
+                RunFolder(out),
                 config,
                 pending,
+                processes,
                 provenance=environment.provenance(Path(config_folder) if config_folder else Path.cwd()),
                 progress=progress,
                 resume_command=resume_command,
             )
-            trainer = Trainer(config, dataset, model, watcher, device)
+            trainer = Trainer(config, dataset, model, watcher, device, processes)
             if saved is not None:
                 watcher.restore(trainer, saved)
             watcher.open(trainer)
@@ -97,6 +110,19 @@ def train(
             finally:
                 watcher.close()
         return watcher.finish(trainer)
+
+
+def _begin(
+    folder: RunFolder, config: ExperimentConfig, *, resume: bool | None, restart: bool
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The record, if the run is finished, and the state to take up, if there is one."""
+    folder.sweep()
+    if restart:
+        folder.clear()
+    elif (finished := folder.finished(config)) is not None:
+        logger.info("%s is finished already; --restart runs it again", folder.path)
+        return finished, None
+    return None, folder.load(config, resume)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from gnnkit.errors import ConfigError
 from gnnkit.experiment.build import AnyDataset, Dataset, graphs_of, kind_of
 from gnnkit.experiment.config import ExperimentConfig
 from gnnkit.experiment.loss import LossName, loss_for_task, masked_loss
+from gnnkit.experiment.processes import Processes
 
 if TYPE_CHECKING:
     from gnnkit.data.links import LinkDataset
@@ -42,6 +43,11 @@ class Task(Protocol):
         ...
 
     @property
+    def divides_rows(self) -> bool:
+        """Whether each of several processes holds other nodes in a step, so that statistics of a batch need all."""
+        ...
+
+    @property
     def steps_per_epoch(self) -> int:
         """Number of steps."""
         ...
@@ -56,11 +62,14 @@ class Task(Protocol):
         ...
 
     def loss(self, forward: Forward, step: Any) -> tuple[Tensor, int]:
-        """Mean loss of a step, and over how many labels it is the mean."""
+        """Mean loss of this process's share of a step, and over how many labels it is the mean."""
         ...
 
     def predict(self, forward: Forward, splits: Sequence[str]) -> Iterator[Prediction]:
-        """Predictions on whole splits, in pieces, in the order of the splits; draws no random numbers."""
+        """Predictions on whole splits, in pieces, in the order of the splits; draws no random numbers.
+
+        Of several processes, process ``r`` gives the pieces ``r``, ``r + count``, ... of each split.
+        """
         ...
 
 
@@ -75,12 +84,15 @@ def seed_of(*numbers: int) -> int:
     return int(state >> np.uint64(1))
 
 
-def make_task(config: ExperimentConfig, dataset: AnyDataset, device: torch.device) -> Task:
+def make_task(
+    config: ExperimentConfig, dataset: AnyDataset, device: torch.device, processes: Processes | None = None
+) -> Task:
     """The task of a data set.
 
     Raises:
-        ConfigError: If the configuration does not fit the kind of data.
+        ConfigError: If the configuration does not fit the kind of data, or the number of processes.
     """
+    processes = processes or Processes()
     kind = kind_of(dataset)
     for section in ("nodes", "links"):
         if getattr(config, section) is not None and section != kind:
@@ -88,25 +100,36 @@ def make_task(config: ExperimentConfig, dataset: AnyDataset, device: torch.devic
     if kind == "nodes":
         from gnnkit.experiment.node_task import NodeTask
 
-        return NodeTask(config, cast("NodeDataset", dataset), device)
+        return NodeTask(config, cast("NodeDataset", dataset), device, processes)
     if kind == "links":
         from gnnkit.experiment.link_task import LinkTask
 
-        return LinkTask(config, cast("LinkDataset", dataset), device)
-    return GraphTask(config, cast(Dataset, dataset), device)
+        return LinkTask(config, cast("LinkDataset", dataset), device, processes)
+    return GraphTask(config, cast(Dataset, dataset), device, processes)
 
 
 class GraphTask:
-    """Properties of whole graphs, in shuffled mini-batches."""
+    """Properties of whole graphs, in shuffled mini-batches whose graphs the processes share."""
 
-    def __init__(self, config: ExperimentConfig, dataset: Dataset, device: torch.device) -> None:
-        """Prepares the task. Raises ConfigError where loss or batch size do not fit."""
+    divides_rows = True
+
+    def __init__(
+        self, config: ExperimentConfig, dataset: Dataset, device: torch.device, processes: Processes | None = None
+    ) -> None:
+        """Prepares the task. Raises ConfigError where loss, batch size or number of processes do not fit."""
+        self.processes = processes or Processes()
         self.loss_name: LossName = loss_for_task(config.train.loss, dataset.task)
         self.dataset = dataset
         self.device = device
         self.seed = config.train.seed
         self.batch_size = batch_size(config, "graphs")
         self.eval_batch_size = config.train.eval_batch_size or self.batch_size
+        last = (len(dataset.split["train"]) - 1) % self.batch_size + 1
+        if last < self.processes.count:
+            raise ConfigError(
+                f"the last step of an epoch is of {last} graph(s), which {self.processes.count} processes cannot "
+                f"share; choose another train.batch_size than {self.batch_size}, or start fewer processes"
+            )
 
     @property
     def steps_per_epoch(self) -> int:
@@ -123,14 +146,14 @@ class GraphTask:
         return epoch_order(self.dataset.split["train"], self.seed, epoch).split(self.batch_size)[start:]
 
     def loss(self, forward: Forward, step: Tensor) -> tuple[Tensor, int]:
-        """Mean loss of one mini-batch."""
-        batch = self.dataset.batch(step).to(self.device)
+        """Mean loss of this process's graphs of a mini-batch."""
+        batch = self.dataset.batch(self.processes.share(step)).to(self.device)
         return masked_loss(self.loss_name, forward(batch), batch.y)
 
     def predict(self, forward: Forward, splits: Sequence[str]) -> Iterator[Prediction]:
-        """Predictions, batch by batch, in the order of the split."""
+        """Predictions, batch by batch, in the order of the split; of several processes, batches in turn."""
         for split in splits:
-            for ids in graphs_of(self.dataset, split, self.eval_batch_size):
+            for ids in self.processes.share(graphs_of(self.dataset, split, self.eval_batch_size)):
                 batch = self.dataset.batch(ids).to(self.device)
                 yield Prediction(split, forward(batch), batch.y)
 

@@ -1,5 +1,6 @@
 """The training loop: plain torch, every bit of it replayable."""
 
+import itertools
 import math
 import time
 from collections import defaultdict
@@ -15,8 +16,9 @@ from gnnkit.experiment.build import AnyDataset
 from gnnkit.experiment.config import ExperimentConfig
 from gnnkit.experiment.loss import masked_loss
 from gnnkit.experiment.metrics import get_metric
+from gnnkit.experiment.processes import Processes
 from gnnkit.experiment.schedule import Schedule
-from gnnkit.experiment.tasks import make_task
+from gnnkit.experiment.tasks import make_task, seed_of
 
 
 class DivergenceError(GnnkitError, ArithmeticError):
@@ -71,12 +73,21 @@ class Observer(Protocol):
 class Trainer:
     """AdamW on one model and one data set. Parameters marked ``no_weight_decay`` do not decay.
 
+    Several processes share the graphs, nodes or links of each step; losses and gradients are those of the whole step,
+    metrics those of whole splits. All of them hold the same state, but for their random numbers.
+
     The state after any step is ``state_dict()``; a new trainer that loads it goes on to the very same bits, on the same
     machine, versions and number of threads. Dropout must draw from torch's global generator, as ``gnnkit.nn`` does.
     """
 
     def __init__(
-        self, config: ExperimentConfig, dataset: AnyDataset, model: nn.Module, observer: Observer, device: torch.device
+        self,
+        config: ExperimentConfig,
+        dataset: AnyDataset,
+        model: nn.Module,
+        observer: Observer,
+        device: torch.device,
+        processes: Processes | None = None,
     ) -> None:
         """Prepares the run.
 
@@ -86,16 +97,22 @@ class Trainer:
             model: The model, on any device.
             observer: What logs and saves.
             device: Where to train.
+            processes: Those that train together; ``None``: this one alone.
 
         Raises:
-            ConfigError: If loss or metric do not fit the data.
+            ConfigError: If loss or metric do not fit the data, or a step is of fewer graphs than there are processes.
         """
         self.config = config
         self.dataset = dataset
         self.observer = observer
         self.device = device
+        self.processes = processes or Processes()
         self.model = model.to(device)
-        self.task = make_task(config, dataset, device)
+        self.task = make_task(config, dataset, device, self.processes)
+        self.processes.prepare(self.model, divides_rows=self.task.divides_rows)
+        if not self.processes.leads:
+            # Weights were drawn alike; what is drawn from here on must not be.
+            torch.manual_seed(seed_of(config.train.seed, self.processes.rank))
         self.metric = get_metric(dataset.metric)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.model, config.optim.weight_decay), lr=config.optim.lr, betas=config.optim.betas
@@ -145,14 +162,20 @@ class Trainer:
         return self._evaluate((split,))[split]
 
     def _evaluate(self, splits: Sequence[str]) -> dict[str, tuple[float, float]]:
-        outputs, labels = defaultdict(list), defaultdict(list)
+        ours: dict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)
         self.model.eval()
         with torch.no_grad():
             for prediction in self.task.predict(self._forward, splits):
-                outputs[prediction.split].append(prediction.outputs.float())
-                labels[prediction.split].append(prediction.labels)
-                self.observer.on_pause(self)
-        return {split: self._score(split, torch.cat(outputs[split]), torch.cat(labels[split])) for split in splits}
+                ours[prediction.split].append((prediction.outputs.float(), prediction.labels))
+                if self.processes.count == 1:
+                    self.observer.on_pause(self)
+        if self.processes.count == 1:
+            return {split: self._score(split, *_joined([ours[split]])) for split in splits}
+        ours = {split: [(outputs.cpu(), labels.cpu()) for outputs, labels in ours[split]] for split in splits}
+        parts = self.processes.gathered(ours)
+        scores = {split: self._score(split, *_joined([part[split] for part in parts])) for split in splits}
+        # What the course of training depends on must be the same everywhere, to the last bit.
+        return self.processes.of_leader(scores)
 
     def _score(self, split: str, scores: Tensor, truth: Tensor) -> tuple[float, float]:
         where = f"epoch {self.state.epoch + 1}: on the {split} split"
@@ -164,22 +187,37 @@ class Trainer:
         return loss, self.metric.function(truth, scores)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the rest of the run depends on."""
+        """All that the rest of the run depends on. Several processes must ask for it together."""
+        leader, *others = self.processes.gathered(self._random_state())
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "state": asdict(self.state),
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+            **leader,
+            "others": others,
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Takes up a run where ``state_dict`` left it; sets torch's global generator."""
+        """Takes up a run where ``state_dict`` left it; sets torch's global generator.
+
+        The state of another number of processes is taken, too; from there on random numbers are others.
+        """
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.schedule.load_state_dict(saved["schedule"])
         self.state = RunState(**saved["state"])
+        random = [saved, *saved.get("others", ())]
+        if self.processes.rank < len(random):
+            self._set_random_state(random[self.processes.rank])
+
+    def _random_state(self) -> dict[str, Tensor | None]:
+        return {
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
+        }
+
+    def _set_random_state(self, saved: dict[str, Any]) -> None:
         torch.set_rng_state(saved["rng"])
         if saved["cuda_rng"] is not None and self.device.type == "cuda":
             torch.cuda.set_rng_state(saved["cuda_rng"], self.device)
@@ -202,10 +240,16 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss, count = self.task.loss(self._forward, step)
         value = loss.item()
+        if self.processes.count > 1:
+            whole, total = self.processes.total([value * count, count])
+            # The processes' gradients are added up: each gives its share of the mean over the whole step.
+            loss = loss * (count / max(total, 1))
+            value, count = whole / max(total, 1), int(total)
         where = f"epoch {state.epoch + 1}, step {state.step + 1} (step {state.global_step + 1} in all)"
         if not math.isfinite(value):
             raise DivergenceError(f"{where}: the loss is {value}; {_REMEDY}")
         loss.backward()
+        self.processes.sum_gradients(self.model)
         values = {"loss": value, "lr": self.optimizer.param_groups[0]["lr"]}
         if self.config.optim.clip_norm is not None:
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_norm).item()
@@ -244,6 +288,13 @@ class Trainer:
         state.epoch += 1
         state.step, state.loss_sum, state.loss_count, state.seconds = 0, 0.0, 0, 0.0
         self.observer.on_epoch(self, values, improved=improved)
+
+
+def _joined(parts: list[list[tuple[Tensor, Tensor]]]) -> tuple[Tensor, Tensor]:
+    """Outputs and labels of a split in its order: piece ``k`` is the next one of process ``k`` modulo their number."""
+    rounds = itertools.zip_longest(*parts)
+    outputs, labels = zip(*(piece for round in rounds for piece in round if piece is not None), strict=True)
+    return torch.cat(outputs), torch.cat(labels)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from gnnkit.experiment.config import ExperimentConfig, config_differences
 from gnnkit.experiment.files import write_json
 from gnnkit.experiment.folder import RunFolder
 from gnnkit.experiment.log import JsonLog
+from gnnkit.experiment.processes import Processes
 from gnnkit.experiment.record import build_record, write_record
 from gnnkit.experiment.trainer import Trainer
 
@@ -34,22 +35,28 @@ class Interrupted(GnnkitError):
 
 
 class Watcher:
-    """Logs each step and epoch, writes checkpoints, shows progress, and ends the run when a signal asks for it."""
+    """Logs each step and epoch, writes checkpoints, shows progress, and ends the run when a signal asks for it.
+
+    Of several processes, the first has the watcher and each other one a :class:`Follower`, which takes part in what
+    they must do together.
+    """
 
     def __init__(
         self,
         folder: RunFolder,
         config: ExperimentConfig,
         pending: list[int],
+        processes: Processes,
         *,
         provenance: dict[str, Any],
         progress: bool | None,
         resume_command: str | None,
     ) -> None:
-        """Watches one run; ``pending`` is where a signal handler leaves the numbers of the signals that came."""
+        """Watches one run; ``pending`` is where a signal handler leaves the numbers of the signals that came here."""
         self.folder = folder
         self.config = config
         self.pending = pending
+        self.processes = processes
         self.provenance = provenance
         self.progress = progress
         self.resume_command = resume_command
@@ -69,6 +76,11 @@ class Watcher:
         now = self._code()
         for line in config_differences(now, saved["versions"]):
             logger.warning("resumed under another version, the bits may differ: %s", line)
+        before = len(saved.get("others", ())) + 1
+        if before != self.processes.count:
+            logger.warning(
+                "resumed with %d process(es) instead of %d, random numbers will differ", self.processes.count, before
+            )
         trainer.load_state_dict(saved)
         self.resumes = saved["resumes"] + 1
         self.earlier_seconds = saved["wall_seconds"]
@@ -103,21 +115,25 @@ class Watcher:
         state = trainer.state
         self._write("step", epoch=state.epoch + 1, step=state.step, global_step=state.global_step, **values)
         self.bar.update()
-        every = self.config.train.checkpoint_every_steps
-        if every is not None and state.global_step % every == 0 and state.step < trainer.steps_per_epoch:
+        if self._is_time(trainer):
             self.save(trainer)
         self.on_pause(trainer)
 
+    def _is_time(self, trainer: Trainer) -> bool:
+        every, state = self.config.train.checkpoint_every_steps, trainer.state
+        return every is not None and state.global_step % every == 0 and state.step < trainer.steps_per_epoch
+
     def on_pause(self, trainer: Trainer) -> None:
-        """Ends the run if a signal came. Raises Interrupted."""
-        if not self.pending:
+        """Ends the run if a signal came to any process. Raises Interrupted."""
+        number = self.processes.highest(self.pending[0] if self.pending else 0)
+        if number == 0:
             return
         self.save(trainer)
         command = self.resume_command or "train(config, out) on the same folder"
         raise Interrupted(
             f"interrupted at epoch {trainer.state.epoch + 1}, step {trainer.state.step}; everything is saved. "
             f"Resume with: {command}",
-            self.pending[0],
+            number,
         )
 
     def on_epoch(self, trainer: Trainer, values: dict[str, Any], *, improved: bool) -> None:
@@ -155,6 +171,10 @@ class Watcher:
 
     def finish(self, trainer: Trainer) -> dict[str, Any]:
         """Writes weights and record; the record comes last, so that where it is, all else is."""
+        peaks = self.processes.gathered(environment.peak_memory())
+        return self.processes.by_leader(lambda: self._finish(trainer, peaks))
+
+    def _finish(self, trainer: Trainer, peaks: list[int | None]) -> dict[str, Any]:
         final = pack_weights(trainer.model)
         best = self.folder.weights(trainer.state.best_epoch)
         if not best.exists():
@@ -167,6 +187,7 @@ class Watcher:
             resumes=self.resumes,
             wall_seconds=self.earlier_seconds + time.perf_counter() - self.started,
             weights_sha256=hashlib.sha256(final).hexdigest(),
+            peaks=peaks,
         )
         write_record(self.folder.record, record)
         for file in self.folder.path.glob("best-epoch-*.safetensors"):
@@ -201,6 +222,32 @@ class Watcher:
             self.bar.set_postfix_str(
                 f"loss {last['train_loss']:.4f}, val {trainer.metric.label} {last['val']:.4f} (best {state.best:.4f})"
             )
+
+
+class Follower(Watcher):
+    """What a process has that is not the first: it writes nothing."""
+
+    def open(self, trainer: Trainer) -> None:
+        """Nothing to open."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def on_step(self, trainer: Trainer, values: dict[str, Any]) -> None:
+        """Takes part in the checkpoint, when it is time, and ends with the others."""
+        if self._is_time(trainer):
+            self.save(trainer)
+        self.on_pause(trainer)
+
+    def on_epoch(self, trainer: Trainer, values: dict[str, Any], *, improved: bool) -> None:
+        """Takes part in the checkpoint, and ends with the others."""
+        self.save(trainer)
+        if not trainer.finished:
+            self.on_pause(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Gives the first process what the checkpoint holds of this one."""
+        trainer.state_dict()
 
 
 def pack_weights(model: nn.Module) -> bytes:

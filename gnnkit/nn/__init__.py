@@ -1,6 +1,7 @@
 """Layers and models: ``x`` and a :class:`gnnkit.Graph` in, ``x`` out."""
 
 from gnnkit.nn.attended_pairs import attended_pairs, complete_graphs
+from gnnkit.nn.batch_norm import BatchNorm, synchronize_batch_norms
 from gnnkit.nn.candidates import longest_path_candidates
 from gnnkit.nn.config import EncodingConfig, ModelConfig, NetworkConfig
 from gnnkit.nn.conv import (
@@ -37,7 +38,6 @@ from gnnkit.nn.link import (
     common_neighbors,
     make_link_decoder,
 )
-from gnnkit.nn.masked_norm import MaskedBatchNorm
 from gnnkit.nn.message_passing import MessagePassing
 from gnnkit.nn.model import GraphModel
 from gnnkit.nn.node_pairs import NodePairs
@@ -51,6 +51,7 @@ from gnnkit.nn.top_k_pool import KeptNodes, TopKPooling
 
 __all__ = [
     "AtomEncoder",
+    "BatchNorm",
     "BondEncoder",
     "CategoricalEncoder",
     "DRew",
@@ -78,7 +79,6 @@ __all__ = [
     "LaserConv",
     "LayerNorm",
     "LinearEncoder",
-    "MaskedBatchNorm",
     "MessagePassing",
     "ModelConfig",
     "NetworkConfig",
@@ -105,6 +105,7 @@ __all__ = [
     "sample_subset",
     "split_edges",
     "subset_marginals",
+    "synchronize_batch_norms",
     "NCN",
     "NCNC",
     "InnerProductDecoder",

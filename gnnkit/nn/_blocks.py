@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from gnnkit.errors import ConfigError
+from gnnkit.nn.batch_norm import BatchNorm
 from gnnkit.nn.epilogue import Activation, epilogue
 from gnnkit.nn.norm import GraphNorm
 
@@ -29,7 +30,7 @@ def make_norm(kind: str, dim: int) -> torch.nn.Module | None:
     """The normalisation of that name: over all rows, over each row, over the rows of each graph, or none."""
     match kind:
         case "batch":
-            return torch.nn.BatchNorm1d(dim)
+            return BatchNorm(dim)
         case "layer":
             return torch.nn.LayerNorm(dim)
         case "graph":
@@ -38,8 +39,8 @@ def make_norm(kind: str, dim: int) -> torch.nn.Module | None:
 
 
 def normalized(norm: torch.nn.Module | None, x: Tensor, ptr: Tensor | None = None) -> Tensor:
-    """``x`` normalised; itself without a normalisation, or without rows, from which no statistics can be taken."""
-    if norm is None or x.size(0) == 0:
+    """``x`` normalised; itself without a normalisation."""
+    if norm is None:
         return x
     return norm(x, ptr) if isinstance(norm, GraphNorm) else norm(x)
 

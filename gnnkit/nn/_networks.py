@@ -9,6 +9,7 @@ from torch import Tensor
 from gnnkit import ops
 from gnnkit.errors import ConfigError, ShapeError
 from gnnkit.graph import Graph
+from gnnkit.nn.batch_norm import BatchNorm
 from gnnkit.ops._checks import check_count
 
 Norm = Literal["batch", "layer", "none"]
@@ -35,22 +36,21 @@ class RowNorm(torch.nn.Module):
 
     def __init__(self, width: int, norm: Norm) -> None:
         super().__init__()
-        self.norm = {"batch": torch.nn.BatchNorm1d, "layer": torch.nn.LayerNorm, "none": lambda _: None}[norm](width)
+        self.norm = {"batch": BatchNorm, "layer": torch.nn.LayerNorm, "none": lambda _: None}[norm](width)
 
     def forward(self, x: Tensor, counts: Tensor | None = None) -> Tensor:
         """``[*, width]`` to the same; ``counts`` says which rows do, bool ``[*]``. None: all of them."""
         if self.norm is None:
             return x
-        if not isinstance(self.norm, torch.nn.BatchNorm1d):
+        if not isinstance(self.norm, BatchNorm):
             return self.norm(x)
         if counts is None or not self.training:
             return self._batch(x.flatten(0, -2)).reshape(x.shape)
         return torch.zeros_like(x).masked_scatter(counts.unsqueeze(-1), self._batch(x[counts]))
 
     def _batch(self, rows: Tensor) -> Tensor:
-        if self.norm is None or rows.size(0) == 0:
-            return rows
-        if self.training and rows.size(0) == 1:
+        assert self.norm is not None
+        if self.training and rows.size(0) == 1 and getattr(self.norm, "processes", None) is None:
             raise ShapeError(
                 "batch normalisation needs more than one row while training, got one; give more graphs at a time, or "
                 "choose norm='layer'"

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from gnnkit.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
+from gnnkit.nn.batch_norm import BatchNorm, without_missing
 from gnnkit.nn.config import EncodingConfig
-from gnnkit.nn.masked_norm import MaskedBatchNorm, without_missing
 
 ATOM_FEATURE_DIMS = (119, 5, 12, 12, 10, 6, 6, 2, 2)
 """Categories of OGB's nine atom features: atomic number, chirality, degree, formal charge, hydrogens, radical
@@ -203,7 +203,7 @@ class EncodingEncoder(torch.nn.Module):
     def __init__(self, config: EncodingConfig) -> None:
         super().__init__()
         self.attr = config.attr
-        self.norm = MaskedBatchNorm(config.in_dim) if config.norm == "batch" else None
+        self.norm = BatchNorm(config.in_dim) if config.norm == "batch" else None
         self.linear = torch.nn.Linear(config.in_dim, config.dim)
 
     def forward(self, value: Tensor, mask: Tensor | None = None) -> Tensor:

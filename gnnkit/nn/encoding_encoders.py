@@ -5,7 +5,7 @@ from torch import Tensor
 
 from gnnkit.errors import ShapeError
 from gnnkit.nn._networks import MLP
-from gnnkit.nn.masked_norm import check_mask
+from gnnkit.nn.batch_norm import check_mask
 from gnnkit.ops._checks import check_count
 
 

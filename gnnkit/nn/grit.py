@@ -9,6 +9,7 @@ from gnnkit.graph import Graph
 from gnnkit.nn._blocks import affine, check_block, check_dropout, make_norm, normalized
 from gnnkit.nn._inputs import edge_features, node_features
 from gnnkit.nn._pair_states import pair_states
+from gnnkit.nn.batch_norm import BatchNorm
 from gnnkit.nn.conv._attention import edges_as_sources, weights
 from gnnkit.nn.epilogue import Activation, epilogue
 from gnnkit.ops._checks import check_count
@@ -106,7 +107,7 @@ class GRITLayer(torch.nn.Module):
     def reset_parameters(self) -> None:
         """Draws new weights, with the variances of the authors' code, and forgets running statistics."""
         for module in self.children():
-            if isinstance(module, torch.nn.Linear | torch.nn.BatchNorm1d | torch.nn.LayerNorm):
+            if isinstance(module, torch.nn.Linear | BatchNorm | torch.nn.LayerNorm):
                 module.reset_parameters()
         for linear in (self.query, self.key, self.value, self.pair):
             torch.nn.init.xavier_normal_(linear.weight)

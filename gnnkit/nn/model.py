@@ -8,6 +8,7 @@ from torch import Tensor
 from gnnkit.graph import Graph
 from gnnkit.nn._blocks import affine
 from gnnkit.nn._convolution import Convolution, make_convolution
+from gnnkit.nn.batch_norm import BatchNorm
 from gnnkit.nn.config import ModelConfig
 from gnnkit.nn.conv import EdgeSumConv, GatedGCNConv, GCNConv
 from gnnkit.nn.epilogue import epilogue
@@ -82,7 +83,7 @@ class _Layer(torch.nn.Module):
         self.uses_edges = self.conv.edge_input == "features"
         self.norm = None
         if config.norm == "batch" and config.conv != "gatedgcn":
-            self.norm = torch.nn.BatchNorm1d(config.hidden_dim)
+            self.norm = BatchNorm(config.hidden_dim)
         self.feed_forward = _FeedForward(config) if config.feed_forward else None
 
     def forward(self, x: Tensor, graph: Graph, edge: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -130,10 +131,10 @@ class _FeedForward(torch.nn.Module):
         super().__init__()
         self.config = config
         width = config.hidden_dim
-        self.norm_in = torch.nn.BatchNorm1d(width) if config.norm == "batch" else None
+        self.norm_in = BatchNorm(width) if config.norm == "batch" else None
         self.expand = torch.nn.Linear(width, 2 * width)
         self.contract = torch.nn.Linear(2 * width, width)
-        self.norm_out = torch.nn.BatchNorm1d(width) if config.norm == "batch" else None
+        self.norm_out = BatchNorm(width) if config.norm == "batch" else None
 
     def forward(self, x: Tensor) -> Tensor:
         p, training = self.config.dropout, self.training

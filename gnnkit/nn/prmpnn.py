@@ -10,6 +10,7 @@ from gnnkit.errors import ConfigError, DataError
 from gnnkit.graph import Graph
 from gnnkit.nn._inputs import node_features
 from gnnkit.nn._packing import Packing
+from gnnkit.nn.batch_norm import BatchNorm
 from gnnkit.nn.candidates import longest_path_candidates
 from gnnkit.nn.pool import REDUCTIONS, graph_boundaries, pool
 from gnnkit.nn.subset import Estimator, map_subset, sample_subset
@@ -36,9 +37,9 @@ class WeightedGIN(torch.nn.Module):
         super().__init__()
         self.eps = torch.nn.Parameter(torch.zeros(1))
         self.expand = torch.nn.Linear(in_channels, out_channels)
-        self.norm = torch.nn.BatchNorm1d(out_channels)
+        self.norm = BatchNorm(out_channels)
         self.contract = torch.nn.Linear(out_channels, out_channels)
-        self.norm_out = torch.nn.BatchNorm1d(out_channels)
+        self.norm_out = BatchNorm(out_channels)
 
     def forward(self, x: Tensor, graph: Graph, weight: Tensor | None = None) -> Tensor:
         """``[N, C, F]`` to ``[N, C, F']``, given weights ``[E, C]`` (None: all 1)."""
@@ -323,6 +324,6 @@ def _stack(in_channels: int, channels: int, num_layers: int) -> torch.nn.ModuleL
     return torch.nn.ModuleList(WeightedGIN(channels if n else in_channels, channels) for n in range(num_layers))
 
 
-def _normalized(norm: torch.nn.BatchNorm1d, value: Tensor) -> Tensor:
-    """Over nodes and heads alike; torch refuses a batch without any."""
-    return norm(value.flatten(0, 1)).reshape(value.shape) if value.size(0) > 0 else value
+def _normalized(norm: BatchNorm, value: Tensor) -> Tensor:
+    """Over nodes and heads alike."""
+    return norm(value.flatten(0, 1)).reshape(value.shape)

@@ -15,6 +15,7 @@ from gnnkit.errors import ConfigError
 from gnnkit.graph import Graph
 from gnnkit.nn._blocks import check_dropout
 from gnnkit.nn.attended_pairs import complete_graphs
+from gnnkit.nn.batch_norm import BatchNorm
 from gnnkit.nn.conv import GINEConv
 from gnnkit.nn.epilogue import epilogue
 from gnnkit.ops._checks import check_count
@@ -191,16 +192,16 @@ class PatchEncoder(torch.nn.Module):
         return f"{self.dim}, num_layers={len(self.convs)}, dropout={self.dropout}"
 
 
-class RowNorm(torch.nn.BatchNorm1d):
-    """Batch normalisation that also takes batches of no row, and of one.
+class RowNorm(BatchNorm):
+    """Batch normalisation that also takes batches of one row.
 
     These have no statistics to take; in training as in evaluation they are normalised by those of the batches before.
     """
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
         """Normalises rows, ``[R, dim]``."""
-        if input.size(0) > 1:
-            return super().forward(input)
+        if input.size(0) != 1 or mask is not None or self.processes is not None:
+            return super().forward(input, mask)
         return torch.nn.functional.batch_norm(
             input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
         )

@@ -11,6 +11,7 @@ from gnnkit.graph import Graph
 from gnnkit.nn._blocks import check_dropout, normalized
 from gnnkit.nn._convolution import make_convolution
 from gnnkit.nn._inputs import edge_features, node_features
+from gnnkit.nn.batch_norm import BatchNorm
 from gnnkit.nn.epilogue import epilogue
 from gnnkit.nn.pool import REDUCTIONS
 from gnnkit.ops._checks import check_count, values_readable
@@ -123,9 +124,7 @@ class SubgraphTokenEncoder(torch.nn.Module):
         self.layers = torch.nn.ModuleList(
             make_convolution(conv, dim, dropout=dropout, residual=True, activation="relu") for _ in range(num_layers)
         )
-        self.norms = torch.nn.ModuleList(
-            torch.nn.BatchNorm1d(dim) for _ in range(0 if conv == "gatedgcn" else num_layers)
-        )
+        self.norms = torch.nn.ModuleList(BatchNorm(dim) for _ in range(0 if conv == "gatedgcn" else num_layers))
 
     def forward(self, tokens: Tokens, x: Tensor, graph: Graph, edge_attr: Tensor | None = None) -> Tensor:
         """The vectors, ``[K, dim]``; see :class:`~gnnkit.sequence.parts.TokenEncoder`.

@@ -12,7 +12,7 @@ from torch_geometric.data import Batch
 
 from gnnkit.encodings import LaplacianEigenvectors, RandomFeaturePropagation
 from gnnkit.errors import ConfigError, ShapeError
-from gnnkit.nn import DeepSetsEncoder, EncodingConfig, EncodingEncoder, MaskedBatchNorm
+from gnnkit.nn import BatchNorm, DeepSetsEncoder, EncodingConfig, EncodingEncoder
 from tests.encodings.random_data import data_of
 
 few = settings(max_examples=25, deadline=None, derandomize=True, database=None)
@@ -155,7 +155,7 @@ def test_bad_sets_are_named():
 @pytest.mark.parametrize("momentum", [0.1, None])
 def test_masked_normalisation_is_that_of_torch_where_all_is_there(momentum: float | None):
     x = torch.randn(9, 4, dtype=torch.float64)
-    ours, theirs = (kind(4, momentum=momentum).double() for kind in (MaskedBatchNorm, torch.nn.BatchNorm1d))
+    ours, theirs = (kind(4, momentum=momentum).double() for kind in (BatchNorm, torch.nn.BatchNorm1d))
     assert list(ours.state_dict()) == list(theirs.state_dict())
     for _ in range(3):
         torch.testing.assert_close(ours(x, torch.ones(9, 4, dtype=torch.bool)), theirs(x))
@@ -172,7 +172,7 @@ def test_masked_normalisation_sees_the_entries_of_each_column_alone():
     value, mask = sets(12, 4, 1)
     value = value.squeeze(2)
     mask[:, 2], mask[:, 3] = False, torch.arange(12) == 5
-    module: Any = MaskedBatchNorm(4).double()
+    module: Any = BatchNorm(4).double()
     out = module(value.masked_fill(~mask, torch.nan), mask)
     for column in range(2):
         there = mask[:, column]

@@ -11,6 +11,7 @@ from gnnkit import ops
 from gnnkit.errors import ConfigError, ShapeError
 from gnnkit.graph import Graph
 from gnnkit.nn._inputs import node_features
+from gnnkit.nn.batch_norm import BatchNorm
 from gnnkit.nn.conv.gcn import Normalization
 from gnnkit.nn.epilogue import Activation, epilogue
 from gnnkit.nn.hops import as_hops
@@ -111,15 +112,15 @@ class DRewConv(torch.nn.Module):
         self.bias = torch.nn.Parameter(torch.zeros(channels)) if body == "gcn" else None
         terms = num_hops + (body == "gin")
         self.hop_norms = torch.nn.ModuleList(
-            torch.nn.BatchNorm1d(channels) for _ in range(terms if norm == "batch_per_hop" else 0)
+            BatchNorm(channels) for _ in range(terms if norm == "batch_per_hop" else 0)
         )
-        self.sum_norm = torch.nn.BatchNorm1d(channels) if norm == "batch" else None
+        self.sum_norm = BatchNorm(channels) if norm == "batch" else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draws new weights (Glorot uniform for the maps of the hops, bias 0) and forgets the running statistics."""
         for module in self.modules():
-            if isinstance(module, torch.nn.Linear | torch.nn.BatchNorm1d):
+            if isinstance(module, torch.nn.Linear | BatchNorm):
                 module.reset_parameters()
         for linear in self.hop_maps:
             torch.nn.init.xavier_uniform_(linear.weight)  # type: ignore[arg-type]
@@ -163,7 +164,7 @@ class DRewConv(torch.nn.Module):
             out = term if out is None else out + term
         out, bias = (torch.zeros_like(x), self.bias) if out is None else (out, self.bias)
         if self.sum_norm is not None:
-            out, bias = _normalized(self.sum_norm, out if bias is None else out + bias), None
+            out, bias = self.sum_norm(out if bias is None else out + bias), None
         activation = "none" if self.body == "gin" else self.activation
         out = epilogue(out, bias, x if self.residual else None, self.dropout, activation, self.training)
         return torch.nn.functional.normalize(out, dim=-1) if self.l2_normalize else out
@@ -195,7 +196,7 @@ class DRewConv(torch.nn.Module):
         """What is done to the term of a hop (0: of the node itself) before the sum."""
         if len(self.hop_norms) > 0:
             index = k if self.body == "gin" else k - 1
-            term = _normalized(self.hop_norms[index], term)
+            term = self.hop_norms[index](term)
         elif self.body != "gin":
             return term
         return epilogue(term, None, None, 0.0, self.activation, self.training)
@@ -236,8 +237,3 @@ def _check_settings(num_hops: int, body: str, activation: str, norm: str, add_se
 
 def _maps(channels: int, count: int, *, bias: bool) -> torch.nn.ModuleList:
     return torch.nn.ModuleList(torch.nn.Linear(channels, channels, bias=bias) for _ in range(count))
-
-
-def _normalized(norm: torch.nn.Module, value: Tensor) -> Tensor:
-    # A batch without nodes has no statistics to take, and torch refuses it.
-    return norm(value) if value.size(0) > 0 else value

@@ -10,6 +10,7 @@ from gnnkit import ops
 from gnnkit.errors import ConfigError, ShapeError
 from gnnkit.graph import Graph
 from gnnkit.nn._inputs import NodeFeatures, edge_features, endpoint_features, no_edge_features, node_features
+from gnnkit.nn.batch_norm import BatchNorm
 from gnnkit.nn.epilogue import Activation, epilogue
 
 
@@ -65,8 +66,8 @@ class GatedGCNConv(torch.nn.Module):
         self.C = torch.nn.Linear(in_channels, out_channels)
         self.D = torch.nn.Linear(in_channels, out_channels)
         self.E = torch.nn.Linear(in_channels, out_channels)
-        self.bn_node_x = torch.nn.BatchNorm1d(out_channels)
-        self.bn_edge_e = torch.nn.BatchNorm1d(out_channels)
+        self.bn_node_x = BatchNorm(out_channels)
+        self.bn_edge_e = BatchNorm(out_channels)
 
     def reset_parameters(self) -> None:
         """Draws new weights and forgets the running statistics."""
@@ -94,8 +95,8 @@ class GatedGCNConv(torch.nn.Module):
         gated, edge = ops.gated_aggregate(graph, self.D(x), self.E(x), self.B(x), self.C(edge_in))
         out = self.A(x) + gated
         return (
-            self._finish(_normalize_rows(self.bn_node_x, out), x if self.residual else None),
-            self._finish(_normalize_rows(self.bn_edge_e, edge), edge_in),
+            self._finish(self.bn_node_x(out), x if self.residual else None),
+            self._finish(self.bn_edge_e(edge), edge_in),
         )
 
     def _finish(self, value: Tensor, residual: Tensor | None) -> Tensor:
@@ -107,11 +108,6 @@ class GatedGCNConv(torch.nn.Module):
             f"{self.in_channels}, {self.out_channels}, dropout={self.dropout}, residual={self.residual}, "
             f"activation={self.activation!r}"
         )
-
-
-def _normalize_rows(norm: torch.nn.BatchNorm1d, value: Tensor) -> Tensor:
-    # A batch without edges has no statistics to take, and torch refuses it.
-    return norm(value) if value.size(0) > 0 else value
 
 
 class ResGatedGraphConv(torch.nn.Module):

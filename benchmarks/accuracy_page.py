@@ -45,3 +45,21 @@ def edge_learning_section(content: Content, measured_on: str) -> Iterator[str]:
             f"| {row['dataset']} | {row['model']} | {row['mean_accuracy']:.4f} ± {row['std_accuracy']:.4f} | "
             f"{row['folds']} | {row['parameters']:,} |"
         )
+
+
+def reconstruction_section(content: Content, measured_on: str) -> Iterator[str]:
+    """Types of edges from the clusters of edges."""
+    yield from ("## Types of edges, reconstructed from clusters", "", measured_on)
+    schedule = content["schedule"]
+    yield (
+        "Test accuracy of the types of all edges of a graph, after HyperCluster has pooled them into a share of their "
+        f"mean number; one seed. {schedule[:1].upper()}{schedule[1:]}."
+    )
+    header = "| data | model | share | clusters | accuracy | the most frequent type | best epoch | parameters |"
+    yield from ("", header, "|---" * 8 + "|")
+    for row in content["rows"]:
+        yield (
+            f"| {row['dataset']} | {row['model']} | {row['ratio']:.0%} | {row['clusters']} | "
+            f"{row['test']['accuracy']:.4f} | {row['majority_accuracy']:.4f} | {row['epoch']} of {row['epochs_run']} | "
+            f"{row['parameters']:,} |"
+        )

@@ -2,10 +2,16 @@
 
 import json
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy_page import edge_learning_section, hypergraph_nodes_section, state_tracking_section
+from benchmarks.accuracy_page import (
+    edge_learning_section,
+    hypergraph_nodes_section,
+    reconstruction_section,
+    state_tracking_section,
+)
 from benchmarks.expressivity.page import brec_section, untrained_section
 from benchmarks.measure import RESULTS, write_text
 from benchmarks.ops.entry import OURS
@@ -48,8 +54,12 @@ def lines_of(name: str, content: Content) -> Iterator[str]:
     if kind == "hypergraph-nodes":
         return hypergraph_nodes_section(content, measured_on(content["environment"]))
     if kind == "edge-learning":
-        classes = content["classification"]
-        return edge_learning_section(classes, measured_on(classes["environment"]))
+        classes, edges = content["classification"], content["reconstruction"]
+        return chain(
+            edge_learning_section(classes, measured_on(classes["environment"])),
+            [""],
+            reconstruction_section(edges, measured_on(edges["environment"])),
+        )
     return section(content)
 
 

@@ -86,7 +86,10 @@ class Watcher:
         self.earlier_seconds = saved["wall_seconds"]
         self.log_length = saved["log_length"]
         self.saved_best = trainer.state.best_epoch
-        logger.info("resumed %s at epoch %d, step %d", self.folder.path, trainer.state.epoch + 1, trainer.state.step)
+        if self.processes.leads:
+            logger.info(
+                "resumed %s at epoch %d, step %d", self.folder.path, trainer.state.epoch + 1, trainer.state.step
+            )
 
     def open(self, trainer: Trainer) -> None:
         """Opens log and progress bar."""

@@ -19,7 +19,13 @@ _REQUIRED = (
 
 
 def build_record(
-    trainer: Trainer, *, provenance: dict[str, Any], resumes: int, wall_seconds: float, weights_sha256: str
+    trainer: Trainer,
+    *,
+    provenance: dict[str, Any],
+    resumes: int,
+    wall_seconds: float,
+    weights_sha256: str,
+    memory: dict[str, int | None],
 ) -> dict[str, Any]:
     """Describes a finished run.
 
@@ -29,6 +35,7 @@ def build_record(
         resumes: How often the run was taken up again.
         wall_seconds: Time from first to last, pauses excluded.
         weights_sha256: Checksum of the final weights.
+        memory: Resident memory in bytes, under the names it has in the record.
 
     Returns:
         Plain data for JSON. ``history`` and ``final`` depend on configuration and seed alone; times are in ``timing``.
@@ -45,6 +52,7 @@ def build_record(
         "higher_is_better": trainer.metric.higher_is_better,
         "seed": config.train.seed,
         **schedule_facts(config, state.epoch, stopped_early=trainer.stopped_early),
+        "steps_per_epoch": trainer.steps_per_epoch,
         # Orders, or draws of tokens, that each figure below averages over.
         "eval_orders": getattr(config.model, "eval_orders", 1),
         "final": {
@@ -61,7 +69,7 @@ def build_record(
             "epoch_seconds": state.epoch_seconds,
             "resumes": resumes,
         },
-        "peak_memory_bytes": environment.peak_memory(),
+        **memory,
         "data": describe_data(trainer.dataset, trainer.task.sizes),
         "environment": {
             "versions": environment.versions(),

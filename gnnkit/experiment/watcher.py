@@ -58,6 +58,8 @@ class Watcher:
         self.started = time.perf_counter()
         self.log_length = 0
         self.saved_best = 0
+        self.memory_before: int | None = None
+        self.counts_memory = False
         self.log: JsonLog | None = None
         self.bar: Any = None
 
@@ -90,6 +92,8 @@ class Watcher:
             dynamic_ncols=True,
         )
         self._describe(trainer)
+        self.memory_before = environment.peak_memory()
+        self.counts_memory = environment.restart_peak_memory()
 
     def close(self) -> None:
         """Closes both."""
@@ -167,11 +171,20 @@ class Watcher:
             resumes=self.resumes,
             wall_seconds=self.earlier_seconds + time.perf_counter() - self.started,
             weights_sha256=hashlib.sha256(final).hexdigest(),
+            memory=self._memory(),
         )
         write_record(self.folder.record, record)
         for file in self.folder.path.glob("best-epoch-*.safetensors"):
             file.unlink(missing_ok=True)
         return record
+
+    def _memory(self) -> dict[str, int | None]:
+        """Largest resident memory of the process, and of the time since training began in it; data are in both."""
+        peak = environment.peak_memory()
+        return {
+            "peak_memory_bytes": max(peak, self.memory_before or 0) if peak is not None else None,
+            "training_memory_bytes": peak if self.counts_memory else None,
+        }
 
     def _prune_weights(self, best_epoch: int) -> None:
         # Two checkpoints are kept, this one and the one before: each may name another file.

@@ -87,6 +87,8 @@ def test_what_a_record_says(whole, config):
     assert len(record["timing"]["epoch_seconds"]) == 4
     assert record["timing"]["wall_seconds"] > 0
     assert record["peak_memory_bytes"] > 2**20
+    assert record["training_memory_bytes"] is None or record["training_memory_bytes"] <= record["peak_memory_bytes"]
+    assert record["steps_per_epoch"] == 7
     assert {"versions", "machine", "backend", "git", "gnnkit_source_sha256"} == record["environment"].keys()
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from gnnkit._construct import unknown_key
 from gnnkit.errors import ConfigError
 from gnnkit.experiment.reader import read_table, write_table
+from gnnkit.experiment.samplers import OWN_OPTIONS, SAINT, SAMPLERS
 from gnnkit.experiment.transforms import TRANSFORMS
 from gnnkit.nn.config import ModelConfig
 from gnnkit.sequence.config import SequenceModelConfig
@@ -39,14 +40,59 @@ class TransformConfig:
     @classmethod
     def from_table(cls, table: Mapping[str, Any], section: str) -> "TransformConfig":
         """Reads the flat table. Raises ConfigError."""
-        kind = table.get("kind")
-        if not isinstance(kind, str):
-            raise ConfigError(f'[{section}] needs a key "kind", one of {", ".join(sorted(TRANSFORMS))}; got {kind!r}')
-        return cls(kind, {key: value for key, value in table.items() if key != "kind"})
+        return cls(*_kind_and_options(table, section, TRANSFORMS))
 
     def to_table(self) -> dict[str, Any]:
         """The flat table."""
         return {"kind": self.kind, **self.options}
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """Training on parts of one graph: ``{kind = "saint_walk", num_roots = 2000, walk_length = 2}``.
+
+    Attributes:
+        kind: A name from ``gnnkit.experiment.samplers.SAMPLERS``.
+        options: Its settings, written beside ``kind`` in the same table.
+        batches_per_step: A step is of the disjoint union of so many batches of the sampler; the last step of an epoch
+            has the rest.
+        aggregator_norm: GraphSAINT alone: multiply each message by the sampler's weight of its edge, so that what
+            arrives at a node is an estimate of what does in the whole graph. ``None``: true for GraphSAINT.
+    """
+
+    kind: str
+    options: dict[str, Any] = field(default_factory=dict)
+    batches_per_step: int = 1
+    aggregator_norm: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the name and what is not the sampler's. Raises ConfigError."""
+        if self.kind not in SAMPLERS:
+            raise unknown_key(self.kind, SAMPLERS, "sampler", "kind")
+        count, norm = self.batches_per_step, self.aggregator_norm
+        _check(type(count) is int and count >= 1, "sampler.batches_per_step", "an integer of at least 1", count)
+        _check(norm is None or type(norm) is bool, "sampler.aggregator_norm", "true or false", norm)
+        if norm is not None and not self.is_saint:
+            raise ConfigError(
+                f'sampler.aggregator_norm cannot be set: it is of GraphSAINT, not of "{self.kind}"; leave it out'
+            )
+
+    @property
+    def is_saint(self) -> bool:
+        """Whether it is one of GraphSAINT's."""
+        return self.kind in SAINT
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any], section: str) -> "SamplerConfig":
+        """Reads the flat table. Raises ConfigError."""
+        kind, options = _kind_and_options(table, section, SAMPLERS)
+        own = {key: options.pop(key) for key in OWN_OPTIONS if key in options}
+        return cls(kind, options, **own)
+
+    def to_table(self) -> dict[str, Any]:
+        """The flat table."""
+        norm = {} if self.aggregator_norm is None else {"aggregator_norm": self.aggregator_norm}
+        return {"kind": self.kind, **self.options, "batches_per_step": self.batches_per_step, **norm}
 
 
 @dataclass(frozen=True)
@@ -131,8 +177,9 @@ class TrainConfig:
         epochs: Epochs that are run; the cosine schedule ends with them.
         protocol_epochs: Epochs of the protocol where ``epochs`` departs from it (``gnnkit run --epochs``); ``None``:
             the same. A record of fewer epochs than the protocol is marked as a short schedule.
-        batch_size: Graphs, or links, per step; ``None`` where a step is of the whole graph.
-        eval_batch_size: Graphs per evaluation step, or pairs that are scored at a time; ``None``: as ``batch_size``.
+        batch_size: Graphs, or links, per step; ``None`` where a step is of the whole graph or of what a sampler gives.
+        eval_batch_size: Graphs per evaluation step, or pairs that are scored at a time, or targets of shaDow;
+            ``None``: as ``batch_size``.
         seed: Seed of the initial weights, of dropout and of the order of the graphs.
         loss: ``auto`` takes ``bce`` for (multi-)label tasks, ``cross_entropy`` for classes and ``l1`` for regression.
         early_stopping: Epochs without a better validation metric after which training ends; ``None``: never.
@@ -216,6 +263,7 @@ class ExperimentConfig:
         schedule: The learning rate.
         nodes: For a data set of one graph with labelled nodes; ``None``: as ``NodeConfig()``.
         links: For a data set of one graph with links to predict; ``None``: as ``LinkConfig()``.
+        sampler: For a data set of one graph with labelled nodes, what a step is of; ``None``: of the whole graph.
     """
 
     table: str
@@ -228,6 +276,7 @@ class ExperimentConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     nodes: NodeConfig | None = None
     links: LinkConfig | None = None
+    sampler: SamplerConfig | None = None
 
     def __post_init__(self) -> None:
         """Checks the values against each other. Raises ConfigError."""
@@ -308,6 +357,14 @@ def config_differences(first: Mapping[str, Any], second: Mapping[str, Any], pref
         elif a != b:
             lines.append(f"{prefix}{key}: {a!r} and {b!r}")
     return lines
+
+
+def _kind_and_options(table: Mapping[str, Any], section: str, kinds: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    """Of a flat table the name in ``kind``, and the rest."""
+    kind = table.get("kind")
+    if not isinstance(kind, str):
+        raise ConfigError(f'[{section}] needs a key "kind", one of {", ".join(sorted(kinds))}; got {kind!r}')
+    return kind, {key: value for key, value in table.items() if key != "kind"}
 
 
 def _check(holds: bool, name: str, expected: str, given: Any) -> None:

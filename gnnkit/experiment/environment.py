@@ -81,7 +81,10 @@ def provenance(folder: Path) -> dict[str, Any]:
 
 
 def peak_memory() -> int | None:
-    """Largest resident memory of this process so far, in bytes; ``None`` where the system does not say."""
+    """Largest resident memory of this process, in bytes, so far or since :func:`restart_peak_memory`.
+
+    ``None`` where the system does not say.
+    """
     try:
         import resource
     except ImportError:
@@ -89,6 +92,15 @@ def peak_memory() -> int | None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux counts in KiB, macOS in bytes.
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def restart_peak_memory() -> bool:
+    """Makes :func:`peak_memory` count from what is resident now; whether the system can (Linux does)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
 
 
 def _cpu_model() -> str:

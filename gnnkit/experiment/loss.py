@@ -54,11 +54,31 @@ def masked_loss(name: LossName, outputs: Tensor, labels: Tensor) -> tuple[Tensor
     outputs = outputs if outputs.dtype == torch.float64 else outputs.float()
     if name == "cross_entropy":
         return _cross_entropy(outputs, labels)
+    entries, known = _entries(name, outputs, labels)
+    count = int(known.sum())
+    return entries.sum() / max(count, 1), count
+
+
+def row_losses(name: LossName, outputs: Tensor, labels: Tensor) -> Tensor:
+    """The sum of the losses of each row's labels that are there, ``[N]``.
+
+    Arguments, errors and determinism are those of :func:`masked_loss`, which is the sum of these over the number of
+    labels.
+    """
+    outputs = outputs if outputs.dtype == torch.float64 else outputs.float()
+    if name == "cross_entropy":
+        _check_classes(outputs, labels)
+        return functional.cross_entropy(outputs, labels, reduction="none")
+    entries, _ = _entries(name, outputs, labels)
+    return entries.sum(1)
+
+
+def _entries(name: LossName, outputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss of each label, 0 where it is missing, and whether it is there."""
     if outputs.shape != labels.shape:
         raise ShapeError(f"{name}: expected outputs and labels of one shape, got {_shapes(outputs, labels)}")
     labels = labels.to(outputs.dtype)
     known = ~labels.isnan()
-    count = int(known.sum())
     # A NaN would survive the mask below in the gradient (0 * NaN), so a missing label takes a number first.
     labels = torch.where(known, labels, torch.zeros_like(labels))
     if name == "bce":
@@ -67,17 +87,23 @@ def masked_loss(name: LossName, outputs: Tensor, labels: Tensor) -> tuple[Tensor
         entries = functional.l1_loss(outputs, labels, reduction="none")
     else:
         entries = functional.mse_loss(outputs, labels, reduction="none")
-    return torch.where(known, entries, torch.zeros_like(entries)).sum() / max(count, 1), count
+    return torch.where(known, entries, torch.zeros_like(entries)), known
 
 
 def _cross_entropy(outputs: Tensor, labels: Tensor) -> tuple[Tensor, int]:
+    _check_classes(outputs, labels)
+    # The mean of nothing is NaN to torch.
+    mean = functional.cross_entropy(outputs, labels) if labels.numel() else outputs.sum()
+    return mean, labels.numel()
+
+
+def _check_classes(outputs: Tensor, labels: Tensor) -> None:
     if outputs.dim() != 2 or labels.shape != outputs.shape[:1]:
         raise ShapeError(f"cross_entropy: expected outputs [N, C] and classes [N], got {_shapes(outputs, labels)}")
     if labels.is_floating_point():
         raise DataError(
             f"cross_entropy: classes must be integers, got {labels.dtype}; a missing (NaN) class has no loss"
         )
-    return functional.cross_entropy(outputs, labels), labels.numel()
 
 
 def _shapes(outputs: Tensor, labels: Tensor) -> str:

@@ -1,6 +1,7 @@
 """Classification of the nodes of one graph."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,12 +20,13 @@ from gnnkit.graph import Graph
 class NodeTask:
     """One step an epoch, on the whole graph, or on the subgraph of its training nodes; evaluation on the whole graph.
 
-    :meth:`steps` gives what the steps of an epoch are of: here the one training graph. A sampler gives one ``Data`` a
-    step instead, with ``x``, ``edge_index``, ``y`` and ``train_mask`` of a subgraph; :meth:`loss` takes either.
-    Processes share the training nodes, whose loss is taken; each runs the model on the whole graph.
+    :class:`gnnkit.experiment.sampled_node_task.SampledNodeTask` is the same with subgraphs as steps. Processes share
+    the training nodes, whose loss is taken; each runs the model on the whole graph.
     """
 
     divides_rows = False
+    unused_sizes = ("batch_size", "eval_batch_size")
+    """Keys of ``[train]`` that have no meaning here."""
 
     def __init__(
         self,
@@ -38,17 +40,20 @@ class NodeTask:
         Raises:
             ConfigError: If the loss does not fit, or a batch size is set.
         """
-        for name in ("batch_size", "eval_batch_size"):
+        for name in self.unused_sizes:
             if getattr(config.train, name) is not None:
-                raise ConfigError(
-                    f"train.{name} cannot be set: a step is of the whole graph of {dataset.name}; leave it out"
-                )
+                raise ConfigError(f"train.{name} cannot be set: {self._what_is_used(config, dataset)}; leave it out")
         self.processes = processes or Processes()
         self.loss_name: LossName = loss_for_task(config.train.loss, dataset.task)
         self.dataset = dataset
-        inductive = (config.nodes or NodeConfig()).inductive
+        self.inductive = (config.nodes or NodeConfig()).inductive
+        self.device = device
         self.whole = _ready(dataset.data, device)
-        self.training = _ready(training_subgraph(dataset.data), device) if inductive else self.whole
+
+    @cached_property
+    def training(self) -> Data:
+        """What is trained on."""
+        return _ready(training_subgraph(self.dataset.data), self.device) if self.inductive else self.whole
 
     @property
     def steps_per_epoch(self) -> int:
@@ -80,6 +85,9 @@ class NodeTask:
         for split in splits:
             mask = self.whole[f"{split}_mask"]
             yield Prediction(split, outputs[mask], labels[mask])
+
+    def _what_is_used(self, config: ExperimentConfig, dataset: NodeDataset) -> str:
+        return f"a step is of the whole graph of {dataset.name}"
 
 
 def training_subgraph(data: Data) -> Data:

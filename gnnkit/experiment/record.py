@@ -1,5 +1,6 @@
 """The record of one run: everything one needs to judge it and to repeat it."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def build_record(
     resumes: int,
     wall_seconds: float,
     weights_sha256: str,
-    peaks: list[int | None],
+    memory: list[dict[str, int | None]],
 ) -> dict[str, Any]:
     """Describes a finished run.
 
@@ -35,7 +36,7 @@ def build_record(
         resumes: How often the run was taken up again.
         wall_seconds: Time from first to last, pauses excluded.
         weights_sha256: Checksum of the final weights.
-        peaks: Largest resident memory of each process, in bytes.
+        memory: Resident memory of each process in bytes, under the names it has in the record.
 
     Returns:
         Plain data for JSON. ``history`` and ``final`` depend on configuration and seed alone; times are in ``timing``.
@@ -52,6 +53,7 @@ def build_record(
         "higher_is_better": trainer.metric.higher_is_better,
         "seed": config.train.seed,
         **schedule_facts(config, state.epoch, stopped_early=trainer.stopped_early),
+        "steps_per_epoch": trainer.steps_per_epoch,
         # Orders, or draws of tokens, that each figure below averages over.
         "eval_orders": getattr(config.model, "eval_orders", 1),
         "final": {
@@ -68,7 +70,7 @@ def build_record(
             "epoch_seconds": state.epoch_seconds,
             "resumes": resumes,
         },
-        "peak_memory_bytes": max((peak for peak in peaks if peak is not None), default=None),
+        **{name: _largest(part[name] for part in memory) for name in memory[0]},
         "data": describe_data(trainer.dataset, trainer.task.sizes),
         "environment": {
             "versions": environment.versions(),
@@ -77,13 +79,17 @@ def build_record(
             "processes": {
                 "count": trainer.processes.count,
                 "backend": trainer.processes.backend,
-                "peak_memory_bytes": peaks,
+                "memory": memory,
             },
             **provenance,
         },
         "config": config.to_dict(),
         "history": state.history,
     }
+
+
+def _largest(values: Iterable[int | None]) -> int | None:
+    return max((value for value in values if value is not None), default=None)
 
 
 def schedule_facts(config: ExperimentConfig, epochs_run: int, *, stopped_early: bool) -> dict[str, Any]:

@@ -97,6 +97,15 @@ def make_task(
     for section in ("nodes", "links"):
         if getattr(config, section) is not None and section != kind:
             raise ConfigError(f"[{section}] cannot be set: {dataset.name} is about {kind}; leave it out")
+    if config.sampler is not None and kind != "nodes":
+        raise ConfigError(
+            f"[sampler] cannot be set: {dataset.name} is about {kind}, and samplers are for one graph with labelled "
+            "nodes; leave it out"
+        )
+    if config.sampler is not None:
+        from gnnkit.experiment.sampled_node_task import SampledNodeTask
+
+        return SampledNodeTask(config, cast("NodeDataset", dataset), device, processes)
     if kind == "nodes":
         from gnnkit.experiment.node_task import NodeTask
 

@@ -65,6 +65,8 @@ class Watcher:
         self.started = time.perf_counter()
         self.log_length = 0
         self.saved_best = 0
+        self.memory_before: int | None = None
+        self.counts_memory = False
         self.log: JsonLog | None = None
         self.bar: Any = None
 
@@ -105,6 +107,7 @@ class Watcher:
             dynamic_ncols=True,
         )
         self._describe(trainer)
+        self._count_memory()
 
     def close(self) -> None:
         """Closes both."""
@@ -174,10 +177,10 @@ class Watcher:
 
     def finish(self, trainer: Trainer) -> dict[str, Any]:
         """Writes weights and record; the record comes last, so that where it is, all else is."""
-        peaks = self.processes.gathered(environment.peak_memory())
-        return self.processes.by_leader(lambda: self._finish(trainer, peaks))
+        memory = self.processes.gathered(self._memory())
+        return self.processes.by_leader(lambda: self._finish(trainer, memory))
 
-    def _finish(self, trainer: Trainer, peaks: list[int | None]) -> dict[str, Any]:
+    def _finish(self, trainer: Trainer, memory: list[dict[str, int | None]]) -> dict[str, Any]:
         final = pack_weights(trainer.model)
         best = self.folder.weights(trainer.state.best_epoch)
         if not best.exists():
@@ -190,12 +193,24 @@ class Watcher:
             resumes=self.resumes,
             wall_seconds=self.earlier_seconds + time.perf_counter() - self.started,
             weights_sha256=hashlib.sha256(final).hexdigest(),
-            peaks=peaks,
+            memory=memory,
         )
         write_record(self.folder.record, record)
         for file in self.folder.path.glob("best-epoch-*.safetensors"):
             file.unlink(missing_ok=True)
         return record
+
+    def _count_memory(self) -> None:
+        self.memory_before = environment.peak_memory()
+        self.counts_memory = environment.restart_peak_memory()
+
+    def _memory(self) -> dict[str, int | None]:
+        """Largest resident memory of the process, and of the time since training began in it; data are in both."""
+        peak = environment.peak_memory()
+        return {
+            "peak_memory_bytes": max(peak, self.memory_before or 0) if peak is not None else None,
+            "training_memory_bytes": peak if self.counts_memory else None,
+        }
 
     def _prune_weights(self, best_epoch: int) -> None:
         # Two checkpoints are kept, this one and the one before: each may name another file.
@@ -232,6 +247,7 @@ class Follower(Watcher):
 
     def open(self, trainer: Trainer) -> None:
         """Nothing to open."""
+        self._count_memory()
 
     def close(self) -> None:
         """Nothing to close."""

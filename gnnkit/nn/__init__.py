@@ -1,5 +1,6 @@
 """Layers and models: ``x`` and a :class:`gnnkit.Graph` in, ``x`` out."""
 
+from gnnkit.nn.aggregator_norm import AggregatorNorm
 from gnnkit.nn.attended_pairs import attended_pairs, complete_graphs
 from gnnkit.nn.batch_norm import BatchNorm, synchronize_batch_norms
 from gnnkit.nn.candidates import longest_path_candidates
@@ -50,6 +51,7 @@ from gnnkit.nn.subset import log_partition, map_subset, sample_subset, subset_ma
 from gnnkit.nn.top_k_pool import KeptNodes, TopKPooling
 
 __all__ = [
+    "AggregatorNorm",
     "AtomEncoder",
     "BatchNorm",
     "BondEncoder",

@@ -7,6 +7,9 @@ from gnnkit.nn.epilogue import Activation
 
 Convolution = GCNConv | SAGEConv | GINConv | GINEConv | EdgeSumConv | GatedGCNConv
 
+ESTIMATING = ("edge_sum", "gcn", "gin", "gine", "sage")
+"""Those that take an :class:`AggregatorNorm`: what arrives at a node is a sum with coefficients of the graph alone."""
+
 _ACTIVATIONS = {"relu": torch.nn.ReLU, "gelu": torch.nn.GELU, "silu": torch.nn.SiLU, "none": torch.nn.Identity}
 
 

@@ -5,9 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gnnkit.errors import ConfigError
 from gnnkit.graph import Graph
 from gnnkit.nn._blocks import affine
-from gnnkit.nn._convolution import Convolution, make_convolution
+from gnnkit.nn._convolution import ESTIMATING, Convolution, make_convolution
+from gnnkit.nn.aggregator_norm import AggregatorNorm
 from gnnkit.nn.batch_norm import BatchNorm
 from gnnkit.nn.config import ModelConfig
 from gnnkit.nn.conv import EdgeSumConv, GatedGCNConv, GCNConv
@@ -49,7 +51,8 @@ class GraphModel(GraphNetwork):
             data: A ``torch_geometric`` ``Data`` or ``Batch``, or any object with the attributes ``x``, ``edge_index``,
                 ``num_nodes``, and where the configuration uses them ``edge_attr``, the encodings, ``root_mask``
                 (bool ``[N]``, one True per graph), and ``ptr`` or ``batch``. A :class:`Graph` in ``data.graph`` is
-                used in place of ``edge_index``.
+                used in place of ``edge_index``. Of a random subgraph, an :class:`AggregatorNorm` in
+                ``data.aggregator_norm`` is given to each convolution.
 
         Returns:
             ``[G, num_outputs]``, or ``[N, num_outputs]`` with ``pool="none"``.
@@ -57,20 +60,32 @@ class GraphModel(GraphNetwork):
         Raises:
             DataError: If an attribute is missing.
             ShapeError: If an attribute has the wrong shape.
+            ConfigError: If there is an ``aggregator_norm``, and the layers take none (:meth:`takes_aggregator_norm`).
         """
         graph = graph_of(data)
         x = self.encode_nodes(data)
         # Only layers that use edge features are given any, and only then are they encoded.
         edge = self.encode_edges(data) if self.layers[0].uses_edges else None
+        norm = getattr(data, "aggregator_norm", None)
+        if norm is not None and not self.takes_aggregator_norm(self.config):
+            raise ConfigError(
+                "data.aggregator_norm is given, but the layers are no sums over edges with coefficients of the graph "
+                f"alone; remove it, or take a conv of {', '.join(ESTIMATING)} without a global layer"
+            )
         if self.config.global_layer == "none":
             for layer in self.layers:
-                x, edge = layer(x, graph, edge)
+                x, edge = layer(x, graph, edge, norm)
             return self.head(self.readout(x, data))
         ptr = boundaries(x, data)
         blocks = GraphBlocks.of(ptr)
         for layer in self.layers:
             x, edge = layer(x, graph, edge, ptr, blocks=blocks)
         return self.head(self.readout(x, data))
+
+    @staticmethod
+    def takes_aggregator_norm(config: ModelConfig) -> bool:
+        """Whether a model of this configuration has use for an :class:`AggregatorNorm`."""
+        return config.conv in ESTIMATING and config.global_layer == "none"
 
 
 class _Layer(torch.nn.Module):
@@ -86,23 +101,25 @@ class _Layer(torch.nn.Module):
             self.norm = BatchNorm(config.hidden_dim)
         self.feed_forward = _FeedForward(config) if config.feed_forward else None
 
-    def forward(self, x: Tensor, graph: Graph, edge: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, x: Tensor, graph: Graph, edge: Tensor | None, norm: AggregatorNorm | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         if isinstance(self.conv, GatedGCNConv):
             x, edge = self.conv(x, graph, edge)
         else:
-            x = self._convolve(x, graph, edge)
+            x = self._convolve(x, graph, edge, norm)
         return (x if self.feed_forward is None else self.feed_forward(x)), edge
 
-    def _convolve(self, x: Tensor, graph: Graph, edge: Tensor | None) -> Tensor:
+    def _convolve(self, x: Tensor, graph: Graph, edge: Tensor | None, norm: AggregatorNorm | None) -> Tensor:
         edge = edge if self.uses_edges else None
         bias = None
         if self.norm is not None:
-            out = self.norm(self.conv(x, graph, edge))
+            out = self.norm(self.conv(x, graph, edge, norm=norm))
         elif isinstance(self.conv, GCNConv | EdgeSumConv):
             # These can leave their bias to the pass over the nodes that follows anyway.
-            out, bias = self.conv.without_bias(x, graph, edge), self.conv.bias
+            out, bias = self.conv.without_bias(x, graph, edge, norm=norm), self.conv.bias
         else:
-            out = self.conv(x, graph, edge)
+            out = self.conv(x, graph, edge, norm=norm)
         residual = x if self.config.residual else None
         return epilogue(out, bias, residual, self.config.dropout, self.config.activation, self.training)
 

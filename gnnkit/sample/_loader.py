@@ -55,7 +55,15 @@ class Loader(ABC):
     def __iter__(self) -> Iterator[Data]:
         """The batches of the next epoch."""
         epoch, self._epoch = self._epoch, self._epoch + 1
-        numbers = self._numbers()
+        return self.batches(epoch, self._numbers())
+
+    def batches(self, epoch: int, numbers: Sequence[int]) -> Iterator[Data]:
+        """Some batches of an epoch, in the order of their numbers as given, made ahead of time as in a whole pass.
+
+        Args:
+            epoch: Which epoch; the count of passes is not touched.
+            numbers: Of the batches, counted over all shards.
+        """
         if self.prefetch == 0:
             return (self.make(epoch, number) for number in numbers)
         return self._ahead(epoch, numbers)

@@ -43,6 +43,17 @@ def configurations() -> dict[str, ExperimentConfig]:
         "nodes, inductive, batch norm": config_of(
             NODES, model={"dropout": 0.0, "norm": "batch"}, nodes={"inductive": True}
         ),
+        # Ten subgraphs an epoch, three a step: in the last step one process has none.
+        "nodes, SaintNode": config_of(
+            NODES,
+            model={"dropout": 0.0},
+            sampler={"kind": "saint_node", "num_nodes": 30, "num_steps": 10, "coverage": 5, "batches_per_step": 3},
+        ),
+        "nodes, shaDow": config_of(
+            NODES,
+            model={"dropout": 0.0},
+            sampler={"kind": "shadow", "depth": 2, "fanout": 4, "batch_size": 5, "batches_per_step": 2},
+        ),
         "links": config_of(LINKS, model={"dropout": 0.0}),
         "links, inner product": config_of(LINKS, model={"dropout": 0.0}, links={"decoder": "inner_product"}),
     }
@@ -107,6 +118,9 @@ def compare(folder: Path) -> None:
         failures = {
             "other configuration": failure(lambda: train(config.override(seed=9), folder / "graphs")),
             "batch size": failure(lambda: train(config_of(RING, train={"batch_size": 33}), folder / "refused")),
+            "sampler": failure(
+                lambda: train(config_of(NODES, sampler={"kind": "cluster", "num_parts": 4}), folder / "refused too")
+            ),
             "data": failure(lambda: processes.one_by_one(lambda: fails_in(1, processes))),
         }
         found = {

@@ -22,6 +22,20 @@ def test_machine_and_memory():
     assert peak is None or peak > 2**20
 
 
+def test_peak_memory_can_be_counted_from_now_on():
+    mebibyte = 2**20
+    # Memory that is freed again, and large enough for the allocator to give back.
+    assert torch.ones(64 * mebibyte, dtype=torch.int32).sum() == 64 * mebibyte
+    before = environment.peak_memory()
+    if not environment.restart_peak_memory():
+        assert environment.peak_memory() == before
+        return
+    now = environment.peak_memory()
+    assert before is not None
+    assert now is not None
+    assert mebibyte < now < before - 100 * mebibyte
+
+
 def test_backend_says_why_and_no_folders():
     for state in environment.backend().values():
         assert state["path"] is None or "/" not in state["path"]

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional
 
 from gnnkit.errors import ConfigError, DataError, ShapeError
-from gnnkit.experiment.loss import loss_for_task, masked_loss
+from gnnkit.experiment.loss import loss_for_task, masked_loss, row_losses
 
 PLAIN = {"bce": functional.binary_cross_entropy_with_logits, "l1": functional.l1_loss, "mse": functional.mse_loss}
 
@@ -21,6 +21,32 @@ def test_equals_torch_on_the_labels_that_are_there(name):
     gradient = torch.autograd.grad(loss, outputs)[0]
     torch.testing.assert_close(gradient, torch.autograd.grad(expected, outputs)[0])
     assert (gradient[missing] == 0).all()
+
+
+@pytest.mark.parametrize("name", [*PLAIN, "cross_entropy"])
+def test_the_losses_of_rows_add_up_to_the_mean_and_a_row_alone_has_its_own(name):
+    generator = torch.Generator().manual_seed(0)
+    outputs = torch.randn(30, 4, generator=generator, dtype=torch.float64)
+    if name == "cross_entropy":
+        labels = torch.randint(4, (30,), generator=generator)
+    else:
+        labels = (torch.rand(30, 4, generator=generator) > 0.5).double()
+        labels[torch.rand(30, 4, generator=generator) < 0.3] = torch.nan
+        labels[7] = torch.nan
+    rows = row_losses(name, outputs, labels)
+    mean, count = masked_loss(name, outputs, labels)
+    assert rows.shape == (30,)
+    torch.testing.assert_close(rows.sum() / count, mean)
+    for row in (0, 7):
+        alone, known = masked_loss(name, outputs[row : row + 1], labels[row : row + 1])
+        torch.testing.assert_close(rows[row], alone * known)
+
+
+def test_no_class_at_all_is_zero_with_zero_gradient():
+    outputs = torch.randn(0, 3, requires_grad=True)
+    loss, count = masked_loss("cross_entropy", outputs, torch.zeros(0, dtype=torch.int64))
+    loss.backward()
+    assert (loss.item(), count) == (0.0, 0)
 
 
 @pytest.mark.parametrize("name", PLAIN)

@@ -68,7 +68,9 @@ def test_two_processes_have_the_losses_and_metrics_of_one(name, compared, single
         assert two["final"] == one["final"]
     assert two["environment"]["processes"]["count"] == 2
     assert two["environment"]["processes"]["backend"] == "gloo"
-    assert two["peak_memory_bytes"] == max(two["environment"]["processes"]["peak_memory_bytes"])
+    assert two["peak_memory_bytes"] == max(
+        part["peak_memory_bytes"] for part in two["environment"]["processes"]["memory"]
+    )
     assert one["environment"]["processes"]["count"] == 1
 
 
@@ -116,6 +118,8 @@ def test_an_error_in_one_process_ends_all(compared):
     assert other["other configuration"].startswith("PeerError: process 0 of 2 failed: ")
     assert leader["batch size"] == other["batch size"]
     assert "the last step of an epoch is of 1 graph(s), which 2 processes cannot share" in leader["batch size"]
+    assert leader["sampler"] == other["sampler"]
+    assert "set batches_per_step to 2 or more" in leader["sampler"]
     assert leader["data"] == "PeerError: process 1 of 2 failed: no such file here"
     assert other["data"] == "GnnkitError: no such file here"
 

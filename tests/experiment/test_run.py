@@ -87,9 +87,10 @@ def test_what_a_record_says(whole, config):
     assert len(record["timing"]["epoch_seconds"]) == 4
     assert record["timing"]["wall_seconds"] > 0
     assert record["peak_memory_bytes"] > 2**20
-    assert {"versions", "machine", "backend", "processes", "git", "gnnkit_source_sha256"} == record[
-        "environment"
-    ].keys()
+    assert record["training_memory_bytes"] is None or record["training_memory_bytes"] <= record["peak_memory_bytes"]
+    assert record["steps_per_epoch"] == 7
+    expected = {"versions", "machine", "backend", "processes", "git", "gnnkit_source_sha256"}
+    assert record["environment"].keys() == expected
 
 
 def test_the_same_seed_gives_the_same_record_and_another_does_not(whole, config, tmp_path):

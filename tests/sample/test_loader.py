@@ -69,6 +69,15 @@ def test_passes_at_the_same_time_are_epochs_of_their_own():
     assert pairs == [((0, number), (1, number)) for number in range(3)]
 
 
+@every_prefetch
+def test_some_batches_of_an_epoch_come_as_asked_for(prefetch: int):
+    loader = Numbered(prefetch=prefetch)
+    assert [batch.which for batch in loader.batches(3, [4, 0, 2])] == [(3, 4), (3, 0), (3, 2)]
+    assert loader.made == [4, 0, 2]
+    assert list(loader.batches(3, [])) == []
+    assert seen(loader)[0] == (0, 0)  # passes are counted as before
+
+
 def test_batches_are_made_in_a_thread_and_without_one():
     assert {batch.thread for batch in Numbered(prefetch=0)} == {threading.current_thread().name}
     assert {batch.thread for batch in Numbered()} == {"gnnkit Numbered"}

@@ -5,6 +5,7 @@ from torch import Tensor
 from gnnkit import ops
 from gnnkit.graph import Graph
 from gnnkit.nn._inputs import edge_features, node_features
+from gnnkit.nn.aggregator_norm import AggregatorNorm
 from gnnkit.nn.conv._linear import LinearConv
 
 
@@ -34,25 +35,34 @@ class EdgeSumConv(LinearConv):
         super().__init__(in_channels, out_channels, bias=bias)
         self.reset_parameters()
 
-    def forward(self, x: Tensor, graph: Graph, edge_attr: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, graph: Graph, edge_attr: Tensor | None = None, *, norm: AggregatorNorm | None = None
+    ) -> Tensor:
         """Sums the messages that arrive at every node.
 
         Args:
             x: Node features, ``[N, in_channels]``.
             graph: The topology.
             edge_attr: Edge features, ``[E, out_channels]``.
+            norm: Of a random subgraph, see :class:`gnnkit.nn.AggregatorNorm`.
 
         Returns:
             ``[N, out_channels]``.
 
         Raises:
-            ShapeError: If ``x`` or ``edge_attr`` does not fit, or edge features are missing.
+            ShapeError: If ``x``, ``edge_attr`` or the norm does not fit, or edge features are missing.
         """
-        out = self.without_bias(x, graph, edge_attr)
+        out = self.without_bias(x, graph, edge_attr, norm=norm)
         return out if self.bias is None else out + self.bias
 
-    def without_bias(self, x: Tensor, graph: Graph, edge_attr: Tensor | None = None) -> Tensor:
+    def without_bias(
+        self, x: Tensor, graph: Graph, edge_attr: Tensor | None = None, *, norm: AggregatorNorm | None = None
+    ) -> Tensor:
         """The sum before the bias, for callers that fuse the bias with what follows. See :meth:`forward`."""
         x = node_features(x, graph, layer="EdgeSumConv", width=self.in_channels)
         edge = edge_features(edge_attr, graph, layer="EdgeSumConv", width=self.out_channels)
-        return ops.aggregate(graph, (ops.gather(graph, self.lin(x), "src") + edge).relu())
+        messages = (ops.gather(graph, self.lin(x), "src") + edge).relu()
+        if norm is not None:
+            norm.check(graph)
+            messages = norm.scaled(messages)
+        return ops.aggregate(graph, messages)

@@ -9,6 +9,7 @@ from gnnkit import ops
 from gnnkit.errors import ConfigError
 from gnnkit.graph import Graph
 from gnnkit.nn._inputs import edge_weights, node_features
+from gnnkit.nn.aggregator_norm import AggregatorNorm
 from gnnkit.nn.conv._linear import LinearConv
 from gnnkit.ops.spmm import spmm_by_position
 
@@ -61,28 +62,42 @@ class GCNConv(LinearConv):
         self.normalize = normalize
         self.reset_parameters()
 
-    def forward(self, x: Tensor, graph: Graph, edge_attr: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, graph: Graph, edge_attr: Tensor | None = None, *, norm: AggregatorNorm | None = None
+    ) -> Tensor:
         """Convolves ``x``.
 
         Args:
             x: Node features, ``[N, in_channels]``.
             graph: The topology.
             edge_attr: Edge weights, ``[E]`` or ``[E, 1]``. None: all 1.
+            norm: Of a random subgraph, see :class:`gnnkit.nn.AggregatorNorm`; not with edge weights.
 
         Returns:
             ``[N, out_channels]``.
 
         Raises:
-            ShapeError: If ``x`` or the weights do not fit the graph, or the graph is bipartite.
+            ShapeError: If ``x``, the weights or the norm do not fit the graph, or the graph is bipartite.
+            ConfigError: If both weights and a norm are given.
         """
-        out = self.without_bias(x, graph, edge_attr)
+        out = self.without_bias(x, graph, edge_attr, norm=norm)
         return out if self.bias is None else out + self.bias
 
-    def without_bias(self, x: Tensor, graph: Graph, edge_attr: Tensor | None = None) -> Tensor:
+    def without_bias(
+        self, x: Tensor, graph: Graph, edge_attr: Tensor | None = None, *, norm: AggregatorNorm | None = None
+    ) -> Tensor:
         """The convolution before its bias, for callers that fuse the bias with what follows. See :meth:`forward`."""
         x = node_features(x, graph, layer="GCNConv", width=self.in_channels)
         weight = edge_weights(edge_attr, graph, layer="GCNConv")
         out = self.lin(x)
+        if norm is not None:
+            if weight is not None:
+                raise ConfigError(
+                    "GCNConv takes edge weights or an aggregator norm, got both: a subgraph does not tell the weights "
+                    "that arrive at its nodes in the whole graph; leave one of them out"
+                )
+            graph, weight = self._estimating(graph, norm)
+            return ops.spmm(graph, out, weight.to(out.dtype))
         if not self.normalize:
             return ops.spmm(graph, out, None if weight is None else weight.to(out.dtype))
         if weight is not None:
@@ -90,6 +105,18 @@ class GCNConv(LinearConv):
             graph, weight = normalized(graph, weight, self.add_self_loops, loop_weight)
             return ops.spmm(graph, out, weight.to(out.dtype))
         return Normalization.of(graph, self.add_self_loops, out.dtype).propagate(out)
+
+    def _estimating(self, graph: Graph, norm: AggregatorNorm) -> tuple[Graph, Tensor]:
+        """The graph, with its missing self-loops where wanted, and what each message is multiplied with."""
+        norm.check(graph)
+        if not self.normalize:
+            return graph, norm.edge_norm
+        degree, weight = norm.in_degree, norm.edge_norm
+        if self.add_self_loops:
+            looped = graph.cached("with_self_loops", lambda: with_self_loops(graph))
+            degree = norm.looped_degree(looped.is_loop, graph)
+            graph, weight = looped.graph, _weights_with_loops(looped, weight, 1.0)
+        return graph, _scaled(graph, weight, degree.to(weight.dtype))
 
     def extra_repr(self) -> str:
         """The settings."""
@@ -149,10 +176,14 @@ def normalized(graph: Graph, weight: Tensor, add_self_loops: bool, loop_weight: 
     if add_self_loops:
         looped = graph.cached("with_self_loops", lambda: with_self_loops(graph))
         graph, weight = looped.graph, _weights_with_loops(looped, weight, loop_weight)
-    degree = ops.aggregate(graph, weight, "sum")
+    return graph, _scaled(graph, weight, ops.aggregate(graph, weight, "sum"))
+
+
+def _scaled(graph: Graph, weight: Tensor, degree: Tensor) -> Tensor:
+    """Weights, each divided by the square roots of the degrees of both of its ends."""
     # The inner choice keeps the infinite slope at degree 0 out of the gradient.
     scale = torch.where(degree == 0, 0.0, torch.where(degree == 0, 1.0, degree).rsqrt())
-    return graph, ops.gather(graph, scale, "src") * weight * ops.gather(graph, scale, "dst")
+    return ops.gather(graph, scale, "src") * weight * ops.gather(graph, scale, "dst")
 
 
 def with_self_loops(graph: Graph) -> LoopGraph:

@@ -7,6 +7,7 @@ from gnnkit import ops
 from gnnkit.errors import ConfigError, ShapeError
 from gnnkit.graph import Graph
 from gnnkit.nn._inputs import NodeFeatures, edge_features, endpoint_features, no_edge_features
+from gnnkit.nn.aggregator_norm import AggregatorNorm
 
 
 class _Isomorphism(torch.nn.Module):
@@ -53,24 +54,30 @@ class GINConv(_Isomorphism):
     def __init__(self, nn: torch.nn.Module, *, eps: float = 0.0, train_eps: bool = False) -> None:
         super().__init__(nn, eps, train_eps)
 
-    def forward(self, x: NodeFeatures, graph: Graph, edge_attr: None = None) -> Tensor:
+    def forward(
+        self, x: NodeFeatures, graph: Graph, edge_attr: None = None, *, norm: AggregatorNorm | None = None
+    ) -> Tensor:
         """Aggregates the neighbours of every destination.
 
         Args:
             x: Node features ``[N, F]``, or ``(x_src, x_dst)`` of a bipartite graph; ``x_dst`` may be None.
             graph: The topology.
             edge_attr: Must be None: the layer has no use for it.
+            norm: Of a random subgraph, see :class:`gnnkit.nn.AggregatorNorm`.
 
         Returns:
             ``[num_dst, F']``.
 
         Raises:
-            ShapeError: If ``x`` does not fit the graph.
+            ShapeError: If ``x`` or the norm does not fit the graph.
             ConfigError: If edge features are given.
         """
         no_edge_features(edge_attr, layer="GINConv")
         x_src, x_dst = endpoint_features(x, graph, layer="GINConv")
-        return self.transform(ops.spmm(graph, x_src), x_dst)
+        if norm is None:
+            return self.transform(ops.spmm(graph, x_src), x_dst)
+        norm.check(graph)
+        return self.transform(ops.spmm(graph, x_src, norm.edge_norm.to(x_src.dtype)), x_dst)
 
 
 class GINEConv(_Isomorphism):
@@ -111,19 +118,22 @@ class GINEConv(_Isomorphism):
         if edge_dim is not None:
             self.lin = torch.nn.Linear(edge_dim, _input_width(nn) if in_channels is None else in_channels)
 
-    def forward(self, x: NodeFeatures, graph: Graph, edge_attr: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: NodeFeatures, graph: Graph, edge_attr: Tensor | None = None, *, norm: AggregatorNorm | None = None
+    ) -> Tensor:
         """Aggregates the neighbours of every destination.
 
         Args:
             x: Node features ``[N, F]``, or ``(x_src, x_dst)`` of a bipartite graph; ``x_dst`` may be None.
             graph: The topology.
             edge_attr: Edge features, ``[E, F]``, or ``[E, edge_dim]``.
+            norm: Of a random subgraph, see :class:`gnnkit.nn.AggregatorNorm`.
 
         Returns:
             ``[num_dst, F']``.
 
         Raises:
-            ShapeError: If ``x`` or ``edge_attr`` does not fit the graph, or edge features are missing.
+            ShapeError: If ``x``, ``edge_attr`` or the norm does not fit the graph, or edge features are missing.
         """
         x_src, x_dst = endpoint_features(x, graph, layer="GINEConv")
         width = x_src.size(-1) if self.lin is None else self.lin.in_features
@@ -131,6 +141,9 @@ class GINEConv(_Isomorphism):
         if self.lin is not None:
             edge = self.lin(edge)
         messages = (ops.gather(graph, x_src, "src") + edge).relu()
+        if norm is not None:
+            norm.check(graph)
+            messages = norm.scaled(messages)
         return self.transform(ops.aggregate(graph, messages), x_dst)
 
 

@@ -7,6 +7,7 @@ from gnnkit import ops
 from gnnkit.errors import ConfigError
 from gnnkit.graph import Graph
 from gnnkit.nn._inputs import NodeFeatures, endpoint_features, no_edge_features
+from gnnkit.nn.aggregator_norm import AggregatorNorm
 
 
 class SAGEConv(torch.nn.Module):
@@ -65,7 +66,9 @@ class SAGEConv(torch.nn.Module):
             if linear is not None:
                 linear.reset_parameters()
 
-    def forward(self, x: NodeFeatures, graph: Graph, edge_attr: None = None) -> Tensor:
+    def forward(
+        self, x: NodeFeatures, graph: Graph, edge_attr: None = None, *, norm: AggregatorNorm | None = None
+    ) -> Tensor:
         """Aggregates the neighbours of every destination.
 
         Args:
@@ -73,22 +76,34 @@ class SAGEConv(torch.nn.Module):
                 with ``root_weight=False``.
             graph: The topology.
             edge_attr: Must be None: the layer has no use for it.
+            norm: Of a random subgraph, see :class:`gnnkit.nn.AggregatorNorm`; for means and sums.
 
         Returns:
             ``[num_dst, out_channels]``.
 
         Raises:
-            ShapeError: If ``x`` does not fit the graph, or ``x_dst`` is missing.
-            ConfigError: If edge features are given.
+            ShapeError: If ``x`` or the norm does not fit the graph, or ``x_dst`` is missing.
+            ConfigError: If edge features are given, or a norm with ``aggr`` ``"max"`` or ``"min"``.
         """
         no_edge_features(edge_attr, layer="SAGEConv")
         x_src, x_dst = endpoint_features(x, graph, layer="SAGEConv", widths=self._widths)
         if self.lin is not None:
             x_src = self.lin(x_src).relu()
-        out = self.lin_l(ops.spmm(graph, x_src, reduce=self.aggr))
+        out = self.lin_l(self._aggregated(x_src, graph, norm))
         if self.lin_r is not None and x_dst is not None:
             out = out + self.lin_r(x_dst)
         return torch.nn.functional.normalize(out, dim=-1) if self.normalize else out
+
+    def _aggregated(self, x: Tensor, graph: Graph, norm: AggregatorNorm | None) -> Tensor:
+        if norm is None:
+            return ops.spmm(graph, x, reduce=self.aggr)
+        if self.aggr not in ("mean", "sum"):
+            raise ConfigError(
+                f"an aggregator norm is for means and sums, SAGEConv has aggr={self.aggr!r}; leave it out"
+            )
+        norm.check(graph)
+        weight = norm.mean_weight(graph) if self.aggr == "mean" else norm.edge_norm
+        return ops.spmm(graph, x, weight.to(x.dtype))
 
     def extra_repr(self) -> str:
         """The settings."""

@@ -102,6 +102,17 @@ def test_accuracies_over_folds_are_those_of_the_record():
     assert "**short schedule** of 50 of 500 epochs" in README
 
 
+def test_accuracy_of_reconstructed_edges_is_that_of_the_record():
+    section = recorded("hypergraph/edge-learning.json")["reconstruction"]
+    (row,) = section["rows"]
+    assert section["schedule"] == "500 epochs"
+    assert row["protocol"]["epochs"] == row["epochs_run"] == 500
+    text = " ".join(README.split())
+    assert f"into {row['clusters']} clusters ({row['ratio']:.0%}".replace("%", " %") in text
+    assert f"a test accuracy of {row['test']['accuracy']:.4f} (500 epochs" in text
+    assert f"the most frequent type alone: {row['majority_accuracy']:.4f})" in text
+
+
 def test_accuracies_on_co_citations_are_those_of_the_record():
     text = " ".join(README.split())
     rows = recorded("hypergraph/nodes.json")["rows"]

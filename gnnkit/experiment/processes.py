@@ -23,7 +23,7 @@ class PeerError(GnnkitError):
 class Processes:
     """This process among those of a run.
 
-    Every method but the properties is collective: all processes must call it, in the same order. One process talks to
+    Every method but :meth:`share` is collective: all processes must call it, in the same order. One process talks to
     nobody.
 
     Attributes:

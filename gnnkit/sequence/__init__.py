@@ -21,12 +21,14 @@ from gnnkit.sequence.orderings import BFS, DFS, Degree, Eigenvector, HACOrder, P
 from gnnkit.sequence.patch_blocks import MixerBlock, PatchTransformerLayer
 from gnnkit.sequence.patches import PatchEncoder, PatchOverlap, PatchPairs
 from gnnkit.sequence.token_encoders import NodeTokenEncoder, SubgraphTokenEncoder
+from gnnkit.sequence.token_walks import TokenWalks, token_walks
 from gnnkit.sequence.tokenizers.hac import HACTokens
 from gnnkit.sequence.tokenizers.hops import HopTokens
 from gnnkit.sequence.tokenizers.nodes import NodeTokens
 from gnnkit.sequence.tokenizers.patches import PatchTokens
 from gnnkit.sequence.tokenizers.walk import WalkTokens
 from gnnkit.sequence.tokens import Tokens
+from gnnkit.sequence.walk_features import WalkFeatureEncoder
 
 __all__ = [
     "Attention",
@@ -67,10 +69,13 @@ __all__ = [
     "S4D",
     "SequenceModelConfig",
     "SubgraphTokenEncoder",
+    "TokenWalks",
     "Tokens",
+    "WalkFeatureEncoder",
     "WalkTokens",
     "build_sequence_model",
     "hierarchical_affinity_clustering",
     "hierarchical_positions",
     "step_distances",
+    "token_walks",
 ]

@@ -16,6 +16,8 @@ from gnnkit.ops.segment import segment_of_row
 TIES = 0
 ORDER = 1
 PATCHES = 2
+BUCKETS = 3
+WALKS = 4
 
 
 def graph_of_nodes(graph: Graph, ptr: Tensor) -> Tensor:

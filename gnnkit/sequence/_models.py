@@ -11,7 +11,7 @@ from gnnkit.errors import ConfigError, ShapeError
 from gnnkit.graph import Graph
 from gnnkit.nn._inputs import node_features
 from gnnkit.ops._checks import check_seed, check_segments
-from gnnkit.sequence.parts import Tokenizer
+from gnnkit.sequence.parts import TokenEncoder, Tokenizer
 from gnnkit.sequence.tokens import Tokens
 
 _SEEDS = 2**62
@@ -120,3 +120,16 @@ def tokenized(tokenizer: Tokenizer, x: Tensor, graph: Graph, ptr: Tensor, seed: 
             f"{tokens.num_sequences} of {tokens.num_nodes} nodes"
         )
     return tokens
+
+
+def encodes_at_random(encoder: TokenEncoder) -> bool:
+    """Whether an encoder of tokens draws random numbers, and takes a seed: see its protocol."""
+    return getattr(encoder, "is_random", False)
+
+
+def encoded_tokens(
+    encoder: TokenEncoder, tokens: Tokens, x: Tensor, graph: Graph, edge_attr: Tensor | None, seed: int | None
+) -> Tensor:
+    """A vector for each token, ``[K, dim]``. Raises ShapeError where the encoder returns another shape."""
+    more: dict[str, Any] = {"seed": seed} if encodes_at_random(encoder) else {}
+    return check_vectors(encoder(tokens, x, graph, edge_attr, **more), (tokens.num_tokens, encoder.dim), encoder)

@@ -19,6 +19,7 @@ from gnnkit.sequence.orderings import BFS, DFS, Degree, Eigenvector, HACOrder, P
 from gnnkit.sequence.parts import Block, Ordering, TokenEncoder, Tokenizer
 from gnnkit.sequence.token_encoders import NodeTokenEncoder, SubgraphTokenEncoder
 from gnnkit.sequence.tokenizers import HACTokens, HopTokens, NodeTokens, PatchTokens, WalkTokens
+from gnnkit.sequence.walk_features import WalkFeatureEncoder
 
 _BLOCKS = {
     "mamba": Mamba,
@@ -46,6 +47,7 @@ _TOKENIZERS = {
 _TOKEN_ENCODERS = {
     "node": NodeTokenEncoder,
     "subgraph": SubgraphTokenEncoder,
+    "walk_features": WalkFeatureEncoder,
 }
 
 
@@ -126,6 +128,7 @@ def _layers(config: SequenceModelConfig, *, bidirectional: bool, eval_orders: in
             norm=config.norm,
             feed_forward=config.feed_forward,
             eval_orders=eval_orders,
+            num_buckets=config.num_buckets,
         )
         for _ in range(config.num_layers)
     ]
@@ -144,7 +147,7 @@ def _tokenizer(config: SequenceModelConfig) -> Tokenizer:
 
 def _token_encoder(config: SequenceModelConfig) -> TokenEncoder:
     width, options = config.hidden_dim, config.token_encoder_options
-    if config.token_encoder == "subgraph" and config.edge_encoder != "none" and options.get("conv") != "gcn":
+    if config.token_encoder != "node" and config.edge_encoder != "none" and options.get("conv") != "gcn":
         options = {"edge_dim": width} | options
     return _part(_TOKEN_ENCODERS, config.token_encoder, width, width, options=options, key="token_encoder")
 

@@ -37,7 +37,9 @@ class SequenceModelConfig(NetworkConfig):
         tokenizer: Of ``"gmn"``: ``"walks"``, ``"hops"``, ``"hac"``, or ``"nodes"`` in the order of ``ordering``. Of
             ``"graph_mlp_mixer"`` and ``"graph_vit"``: ``"patches"``.
         tokenizer_options: Its keyword arguments.
-        token_encoder: Of ``"gmn"``: ``"subgraph"`` or ``"node"``.
+        num_buckets: Of ``"graph_mamba"`` and ``"gmn"``: random buckets into which each layer splits the nodes of a
+            graph, each read by itself; see :class:`GraphMambaLayer`. 1: none.
+        token_encoder: Of ``"gmn"``: ``"subgraph"``, ``"walk_features"`` or ``"node"``.
         token_encoder_options: Its keyword arguments besides the widths.
         token_layers: Of ``"gmn"``: blocks over the tokens of each node, one after the other with residuals.
         eval_orders: Random orders (and draws of tokens) that evaluation averages over: see the model. 1: no averaging.
@@ -53,7 +55,7 @@ class SequenceModelConfig(NetworkConfig):
         "merge": get_args(Merge),
         "ordering": ("degree", "page_rank", "bfs", "dfs", "eigenvector", "random", "hac"),
         "tokenizer": ("walks", "hops", "hac", "nodes", "patches"),
-        "token_encoder": ("subgraph", "node"),
+        "token_encoder": ("subgraph", "walk_features", "node"),
     }
 
     kind: Kind = "graph_mamba"
@@ -67,6 +69,7 @@ class SequenceModelConfig(NetworkConfig):
     merge: Merge = "sum"
     ordering: str = "degree"
     ordering_options: dict[str, Any] = field(default_factory=dict)
+    num_buckets: int = 1
     tokenizer: str = "walks"
     tokenizer_options: dict[str, Any] = field(default_factory=dict)
     token_encoder: str = "subgraph"
@@ -78,7 +81,7 @@ class SequenceModelConfig(NetworkConfig):
     def __post_init__(self) -> None:
         """Checks the values. See the class."""
         super().__post_init__()
-        for name in ("num_layers", "token_layers", "eval_orders"):
+        for name in ("num_layers", "token_layers", "eval_orders", "num_buckets"):
             check_at_least_one(name, getattr(self, name))
         reads_patches = self.kind in ("graph_mlp_mixer", "graph_vit")
         if reads_patches != (self.tokenizer == "patches"):
@@ -92,3 +95,5 @@ class SequenceModelConfig(NetworkConfig):
             check_edges_of_conv(self.conv, self.edge_encoder)
         elif self.eval_orders != 1:
             raise ConfigError(f'kind = "{self.kind}" does not average over orders; set eval_orders to 1')
+        elif self.num_buckets != 1:
+            raise ConfigError(f'kind = "{self.kind}" has no buckets of nodes; set num_buckets to 1')

@@ -10,7 +10,7 @@ from gnnkit.errors import ConfigError, ShapeError
 from gnnkit.graph import Graph
 from gnnkit.nn import GraphNetwork, NetworkConfig
 from gnnkit.nn.graph_network import Dims, Head, boundaries, graph_of
-from gnnkit.sequence._models import check_vectors, drawn_seed, tokenized
+from gnnkit.sequence._models import check_vectors, drawn_seed, encoded_tokens, encodes_at_random, tokenized
 from gnnkit.sequence.graph_mamba import GraphMambaLayer, apply_layers, check_eval_orders, check_layers, stacked
 from gnnkit.sequence.ordered_block import place_in_order
 from gnnkit.sequence.parts import Block, TokenEncoder, Tokenizer
@@ -29,7 +29,8 @@ class GMN(GraphNetwork):
 
     1. *Tokenization*: of each node a sequence of sets of nodes, from far to near, by :class:`WalkTokens` in the paper.
     2. *Encodings* are those of the configuration, joined to the node features before anything else.
-    3. *Local encoding*: a vector for each token, by :class:`SubgraphTokenEncoder` of GatedGCN in the paper.
+    3. *Local encoding*: a vector for each token, by :class:`SubgraphTokenEncoder` of GatedGCN or by
+       :class:`WalkFeatureEncoder` in the paper.
     4. *Order of the tokens*: that of the tokenizer.
     5. *Bidirectional block* over the tokens of each node; what it says at the last token, the node itself, is the
        node's vector.
@@ -40,8 +41,8 @@ class GMN(GraphNetwork):
     the nodes of each graph in the tokenizer's order, and each token's vector is its node's.
 
     **What the paper leaves open**, and what is done here: tokens are drawn anew in every step of training, by a seed
-    from torch's global generator, and are those of seed 0 in evaluation. All graphs and subgraphs share one encoding
-    of node and edge features, which the token encoder reads. The token stage runs once, before the layers. Residuals
+    from torch's global generator, and are those of seed 0 in evaluation; so is what an encoder
+    of tokens draws. All graphs and subgraphs share one encoding of node and edge features, which the token encoder reads. The token stage runs once, before the layers. Residuals
     and normalisations between blocks of tokens are up to ``token_block``, as of :class:`Hybrid`; what it returns is not
     added to the node's features. The layers over the nodes normalise, drop and add as in GPS. The vectors of
     evaluation are those of one draw unless ``eval_orders`` says how many predictions, each of tokens and orders of its
@@ -86,8 +87,8 @@ class GMN(GraphNetwork):
         for name, part in (("token_encoder", token_encoder), ("token_block", token_block)):
             if part.dim != config.hidden_dim:
                 raise ConfigError(f"{name} must be as wide as the model, {config.hidden_dim}, got {part.dim}")
-        is_random = tokenizer.is_random or any(layer.ordering.is_random for layer in layers)
-        check_eval_orders(eval_orders, is_random, tokenizer)
+        self._draws_tokens = tokenizer.is_random or encodes_at_random(token_encoder)
+        check_eval_orders(eval_orders, self._draws_tokens or any(layer.is_random for layer in layers), tokenizer)
         if any(layer.eval_orders != 1 for layer in layers):
             raise ConfigError("the layers of a GMN need eval_orders = 1; give eval_orders to GMN itself")
         self.tokenizer = tokenizer
@@ -109,7 +110,7 @@ class GMN(GraphNetwork):
         x, edge = self.encode_nodes(data), self.encode_edges(data)
         graph, ptr = graph_of(data), boundaries(x, data)
         if self.training:
-            return self._predict(data, x, edge, graph, ptr, drawn_seed(None, self.tokenizer.is_random, True))
+            return self._predict(data, x, edge, graph, ptr, drawn_seed(None, self._draws_tokens, True))
         out = [self._predict(data, x, edge, graph, ptr, seed) for seed in range(self.eval_orders)]
         return out[0] if len(out) == 1 else torch.stack(out).mean(0)
 
@@ -126,11 +127,11 @@ class GMN(GraphNetwork):
             edge: Encoded edge features, ``[E, hidden_dim]``, or None.
             graph: The topology.
             ptr: First node of each graph, and ``N`` at the end, ``[G + 1]``.
-            seed: Of the tokens.
+            seed: Of the tokens, and of what the token encoder draws.
         """
         tokens = tokenized(self.tokenizer, x, graph, ptr, seed)
         shape = (tokens.num_tokens, x.size(1))
-        vectors = check_vectors(self.token_encoder(tokens, x, graph, edge), shape, self.token_encoder)
+        vectors = encoded_tokens(self.token_encoder, tokens, x, graph, edge, seed)
         vectors = check_vectors(self.token_block(vectors, tokens.offsets), shape, self.token_block)
         return vectors.index_select(0, token_of_node(tokens, ptr))
 

@@ -13,7 +13,7 @@ from gnnkit.nn.epilogue import Activation
 from gnnkit.nn.graph_network import Dims, Head, boundaries, graph_of
 from gnnkit.ops._checks import check_count
 from gnnkit.sequence._models import checked_inputs, drawn_seed
-from gnnkit.sequence.ordered_block import OrderedBlock
+from gnnkit.sequence.ordered_block import OrderedBlock, drawn_buckets
 from gnnkit.sequence.parts import Block, Ordering
 
 
@@ -38,7 +38,11 @@ class GraphMambaLayer(torch.nn.Module):
     :class:`Degree` with noise does, evaluation of a graph depends on its place; ``Degree(noise=False)`` gives the same
     in every batch.
 
-    The authors' variant that splits the nodes at random into three sequences is not offered.
+    **Buckets**, with ``num_buckets`` above 1: each node draws one of them, all alike, and the block reads the nodes of
+    a graph that share a bucket as a sequence of their own, in the order :math:`\pi`, with the same weights. What one
+    bucket says reaches the others by the local layer alone. The authors' ``_Bucket`` variant has 3, for Pascal-VOC,
+    COCO and MalNet. Buckets are drawn by the seeds of random orders, at the same times and for places in the batch; so
+    ``eval_orders`` averages over them too, also where the ordering is not random.
 
     >>> import torch
     >>> from gnnkit import Graph, nn
@@ -60,10 +64,14 @@ class GraphMambaLayer(torch.nn.Module):
         feed_forward: As there.
         local_residual: As there.
         eval_orders: Number of random orders that evaluation averages over.
+        num_buckets: Number of buckets. 1: the nodes of a graph are one sequence.
+
+    Attributes:
+        is_random: Whether results depend on the seed: by the ordering or by buckets.
 
     Raises:
-        ConfigError: If the block has another width, ``eval_orders`` is above 1 for an ordering that is not random, or a
-            setting is unknown or out of range.
+        ConfigError: If the block has another width, ``eval_orders`` is above 1 where nothing is random, or a setting is
+            unknown or out of range.
 
     Determinism: bitwise, forward and backward, where the parts are, for a given state of torch's global generator.
     Complexity: that of the parts, and ``O(N dim^2)``.
@@ -82,15 +90,18 @@ class GraphMambaLayer(torch.nn.Module):
         feed_forward: bool = True,
         local_residual: bool | None = None,
         eval_orders: int = 1,
+        num_buckets: int = 1,
     ) -> None:
         super().__init__()
         if block.dim != dim:
             raise ConfigError(f"the block must be as wide as the layer, {dim}, got block.dim = {block.dim}")
-        check_eval_orders(eval_orders, ordering.is_random, ordering)
+        global_layer = OrderedBlock(block, num_buckets=num_buckets)
+        self.is_random = ordering.is_random or num_buckets > 1
+        check_eval_orders(eval_orders, self.is_random, ordering)
         self.gps = GPSLayer(
             dim,
             local,
-            OrderedBlock(block),
+            global_layer,
             dropout=dropout,
             activation=activation,
             norm=norm,
@@ -100,6 +111,7 @@ class GraphMambaLayer(torch.nn.Module):
         self.dim = dim
         self.ordering = ordering
         self.eval_orders = eval_orders
+        self.num_buckets = num_buckets
         # A module of one's own is given the edge features that there are.
         self.uses_edges = local is not None and getattr(local, "edge_input", "features") == "features"
 
@@ -120,8 +132,8 @@ class GraphMambaLayer(torch.nn.Module):
             graph: The topology, of which the ordering and the local layer read.
             edge_attr: Edge features for the local layer, one row per edge in the caller's order.
             ptr: First node of each graph, and ``N`` at the end, ``[G + 1]``. None: one graph.
-            seed: Of a random order; seeds of different layers should differ. None: drawn from torch's global generator
-                in training, 0 in evaluation.
+            seed: Of a random order and of buckets; seeds of different layers should differ. None: drawn from torch's
+                global generator in training, 0 in evaluation.
             order: An order that is known already, int64 ``[N]``; the ordering is then not asked.
 
         Returns:
@@ -132,17 +144,25 @@ class GraphMambaLayer(torch.nn.Module):
             IndexRangeError: If ``ptr`` does not run from 0 to ``N``.
         """
         x, ptr = checked_inputs(x, graph, ptr, layer="GraphMambaLayer", width=self.dim)
-        orders = self._orders(x, graph, ptr, seed) if order is None else [order]
-        return self.gps(x, graph, edge_attr, ptr, global_arguments={"orders": orders})
-
-    def _orders(self, x: Tensor, graph: Graph, ptr: Tensor, seed: int | None) -> list[Tensor]:
+        seeds = self._seeds(seed, order)
         # An order is no function that could be differentiated.
-        x = x.detach()
+        orders = self._orders(x.detach(), graph, ptr, seeds) if order is None else [order] * len(seeds)
+        given: dict[str, Any] = {"orders": orders}
+        if self.num_buckets > 1:
+            given["buckets"] = [drawn_buckets(x.size(0), self.num_buckets, each, x.device) for each in seeds]
+        return self.gps(x, graph, edge_attr, ptr, global_arguments=given)
+
+    def _seeds(self, seed: int | None, order: Tensor | None) -> list[int]:
+        """The seed of each draw; one where nothing is drawn."""
+        draws = self.num_buckets > 1 or (self.ordering.is_random and order is None)
+        seed = drawn_seed(seed, draws, self.training)
+        count = self.eval_orders if draws and not self.training else 1
+        return [seed * count + draw for draw in range(count)]
+
+    def _orders(self, x: Tensor, graph: Graph, ptr: Tensor, seeds: list[int]) -> list[Tensor]:
         if not self.ordering.is_random:
-            return [self.ordering(graph, ptr, x)]
-        seed = drawn_seed(seed, True, self.training)
-        count = 1 if self.training else self.eval_orders
-        return [self.ordering(graph, ptr, x, seed=seed * count + draw) for draw in range(count)]
+            return [self.ordering(graph, ptr, x)] * len(seeds)
+        return [self.ordering(graph, ptr, x, seed=seed) for seed in seeds]
 
     def extra_repr(self) -> str:
         """The settings that the parts do not show."""
@@ -155,7 +175,7 @@ class GraphMamba(GraphNetwork):
     Wang et al., "Graph-Mamba: towards long-range graph sequence modeling with selective state spaces", 2024.
 
     Orders that are not random are found once, from the encoded nodes, and shared by all layers that hold the same
-    ordering. In evaluation, layer ``l`` reads in the random order of seed ``l``.
+    ordering. In evaluation, layer ``l`` reads in the random order, and has the buckets, of seed ``l``.
 
     Args:
         config: Of encoders, readout and head.

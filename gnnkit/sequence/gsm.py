@@ -15,6 +15,8 @@ from gnnkit.sequence._models import (
     checked_inputs,
     drawn_seed,
     encoded_locally,
+    encoded_tokens,
+    encodes_at_random,
     local_layers,
     same_dim,
     tokenized,
@@ -103,8 +105,8 @@ class GSM(torch.nn.Module):
             graph: The topology.
             edge_attr: Edge features in the caller's order, as the parts take them, or None.
             ptr: First node of each graph, and ``N`` at the end, ``[G + 1]``. None: one graph.
-            seed: Of the tokens, where they are random. None: a new one from torch's global generator in training, 0 in
-                evaluation.
+            seed: Of the tokens and of the encoder, where they are random. None: a new one from torch's global generator
+                in training, 0 in evaluation.
 
         Returns:
             ``[N, dim]``.
@@ -114,15 +116,22 @@ class GSM(torch.nn.Module):
             IndexRangeError: If ``ptr`` does not run from 0 to ``N``.
         """
         x, ptr = checked_inputs(x, graph, ptr, layer=type(self).__name__)
-        tokens = tokenized(self.tokenizer, x, graph, ptr, drawn_seed(seed, self.tokenizer.is_random, self.training))
+        seed = drawn_seed(seed, self.is_random, self.training)
+        tokens = tokenized(self.tokenizer, x, graph, ptr, seed)
         x, edge_attr = encoded_locally(self.local, x, graph, edge_attr)
-        return self.read(tokens, x, graph, edge_attr)
+        return self.read(tokens, x, graph, edge_attr, seed=seed)
 
-    def read(self, tokens: Tokens, x: Tensor, graph: Graph, edge_attr: Tensor | None = None) -> Tensor:
+    @property
+    def is_random(self) -> bool:
+        """Whether results depend on the seed: by the tokenizer or by the encoder."""
+        return self.tokenizer.is_random or encodes_at_random(self.encoder)
+
+    def read(
+        self, tokens: Tokens, x: Tensor, graph: Graph, edge_attr: Tensor | None = None, *, seed: int | None = None
+    ) -> Tensor:
         """Encoder and block on tokens that are given, and what they say of each node, ``[N, dim]``."""
-        shape = (tokens.num_tokens, self.dim)
-        encoded = check_vectors(self.encoder(tokens, x, graph, edge_attr), shape, self.encoder)
-        out = check_vectors(self.block(encoded, tokens.offsets), shape, self.block)
+        encoded = encoded_tokens(self.encoder, tokens, x, graph, edge_attr, seed)
+        out = check_vectors(self.block(encoded, tokens.offsets), encoded.shape, self.block)
         return _last(out, tokens.offsets) if tokens.level == "node" else _mean_of_tokens(out, tokens)
 
 
@@ -268,7 +277,7 @@ class GSMPlusPlus(GSM):
             DataError: If an edge joins two graphs.
         """
         x, ptr = checked_inputs(x, graph, ptr, layer=type(self).__name__, width=self.dim)
-        seed = drawn_seed(seed, self.tokenizer.is_random, self.training)
+        seed = drawn_seed(seed, self.is_random, self.training)
         if self.position is None:
             tokens = tokenized(self.tokenizer, x, graph, ptr, seed)
         else:
@@ -280,7 +289,7 @@ class GSMPlusPlus(GSM):
                 tokens = tokenized(self.tokenizer, x, graph, ptr, seed)
             x = x + self.position(hierarchy)
         x, edge_attr = encoded_locally(self.local, x, graph, edge_attr)
-        return self.read(tokens, x, graph, edge_attr)
+        return self.read(tokens, x, graph, edge_attr, seed=seed)
 
 
 def _reads_leaves(tokenizer: Tokenizer, position: HierarchicalEncoding) -> bool:

@@ -98,17 +98,18 @@ class MixtureOfTokenizers(torch.nn.Module):
         *,
         seed: int | None = None,
     ) -> Tensor:
-        """A vector for each node. Arguments, result and errors as of :class:`GSM`; one seed serves all tokenizers."""
+        """A vector for each node. Arguments, result and errors as of :class:`GSM`; one seed serves all branches."""
         x, ptr = checked_inputs(x, graph, ptr, layer=type(self).__name__)
         branches = cast(list[GSM], list(self.branches))
-        is_random = any(branch.tokenizer.is_random for branch in branches)
-        seed = drawn_seed(seed, is_random, self.training)
+        seed = drawn_seed(seed, any(branch.is_random for branch in branches), self.training)
         tokens = [tokenized(branch.tokenizer, x, graph, ptr, seed) for branch in branches]
         if self.position is not None:
             x = x + self.position(self.position.clusters(x, graph, ptr))
         x, edge_attr = encoded_locally(self.local, x, graph, edge_attr)
         weight = self.routing_weights(x)
-        read = [branch.read(given, x, graph, edge_attr) for branch, given in zip(branches, tokens, strict=True)]
+        read = [
+            branch.read(given, x, graph, edge_attr, seed=seed) for branch, given in zip(branches, tokens, strict=True)
+        ]
         return torch.stack([weight[:, number, None] * out for number, out in enumerate(read)]).sum(0)
 
     def routing_weights(self, x: Tensor) -> Tensor:

@@ -58,6 +58,9 @@ class Tokenizer(Protocol):
 class TokenEncoder(Protocol):
     """Turns every token into a vector (the local encoding).
 
+    One that draws random numbers says so by an attribute ``is_random = True``; models then give it a keyword ``seed``
+    as well. With ``seed=None`` it draws one from torch's global generator in training, and takes 0 in evaluation.
+
     Attributes:
         dim: Width of the vectors.
     """

@@ -49,7 +49,7 @@ class NodeTokenEncoder(torch.nn.Module):
         Raises:
             ShapeError: If ``x`` is not ``[N, in_dim]``, or ``tokens`` are of another number of nodes.
         """
-        x = _checked_features(tokens, x, graph, layer="NodeTokenEncoder", width=self.in_dim)
+        x = checked_features(tokens, x, graph, layer="NodeTokenEncoder", width=self.in_dim)
         return ops.spmm(tokens.incidence(), self.linear(x), reduce="mean")
 
     def extra_repr(self) -> str:
@@ -134,7 +134,7 @@ class SubgraphTokenEncoder(torch.nn.Module):
                 given, ``tokens`` are of another number of nodes, or have no kinds where some are to be learned.
             IndexRangeError: If a node is in a token twice, or a kind is not below ``num_kinds``.
         """
-        x = _checked_features(tokens, x, graph, layer="SubgraphTokenEncoder", width=self.in_dim)
+        x = checked_features(tokens, x, graph, layer="SubgraphTokenEncoder", width=self.in_dim)
         members = tokens.incidence()
         subgraphs, edge = tokens.induced(graph)
         h = ops.gather(members, self.linear(x), "src")
@@ -145,7 +145,7 @@ class SubgraphTokenEncoder(torch.nn.Module):
                 out = epilogue(normalized(self.norms[number], out), None, h, self.dropout, "relu", self.training)
             h = out
         out = ops.aggregate(members, h, self.pool)
-        return out if self.kinds is None else out + self.kinds(_checked_kind(tokens, self.kinds.num_embeddings))
+        return out if self.kinds is None else out + self.kinds(checked_kind(tokens, self.kinds.num_embeddings))
 
     def _edge_states(self, edge_attr: Tensor | None, graph: Graph, edge: Tensor) -> Tensor | None:
         if self.edge_linear is None:
@@ -159,14 +159,16 @@ class SubgraphTokenEncoder(torch.nn.Module):
         return f"{self.in_dim}, {self.dim}, conv={self.conv!r}, pool={self.pool!r}, dropout={self.dropout}"
 
 
-def _checked_features(tokens: Tokens, x: Tensor, graph: Graph, *, layer: str, width: int) -> Tensor:
+def checked_features(tokens: Tokens, x: Tensor, graph: Graph, *, layer: str, width: int) -> Tensor:
+    """``x`` itself; raises ShapeError where it does not fit the layer, the graph and the tokens."""
     x = node_features(x, graph, layer=layer, width=width)
     if tokens.num_nodes != x.size(0):
         raise ShapeError(f"{layer} got tokens of {tokens.num_nodes} nodes and features of {x.size(0)}")
     return x
 
 
-def _checked_kind(tokens: Tokens, num_kinds: int) -> Tensor:
+def checked_kind(tokens: Tokens, num_kinds: int) -> Tensor:
+    """The kinds; raises ShapeError where there are none, IndexRangeError where one is not below ``num_kinds``."""
     kind = tokens.kind
     if kind is None:
         raise ShapeError("vectors of kinds need tokens that have kinds; leave out num_kinds for those that have none")

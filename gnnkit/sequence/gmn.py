@@ -41,13 +41,14 @@ class GMN(GraphNetwork):
     the nodes of each graph in the tokenizer's order, and each token's vector is its node's.
 
     **What the paper leaves open**, and what is done here: tokens are drawn anew in every step of training, by a seed
-    from torch's global generator, and are those of seed 0 in evaluation; so is what an encoder
-    of tokens draws. All graphs and subgraphs share one encoding of node and edge features, which the token encoder reads. The token stage runs once, before the layers. Residuals
-    and normalisations between blocks of tokens are up to ``token_block``, as of :class:`Hybrid`; what it returns is not
-    added to the node's features. The layers over the nodes normalise, drop and add as in GPS. The vectors of
-    evaluation are those of one draw unless ``eval_orders`` says how many predictions, each of tokens and orders of its
-    own, are averaged. :class:`WalkTokens` draws for places in the batch, and so predictions in evaluation depend on
-    them; with tokens and orders that are not random they are the same in every batch.
+    from torch's global generator, and are those of seed 0 in evaluation; so is what a token encoder draws. All graphs
+    and subgraphs share one encoding of node and edge features, which the token encoder reads. The token stage runs
+    once, before the layers. Residuals and normalisations between blocks of tokens are up to ``token_block``, as of
+    :class:`Hybrid`; what it returns is not added to the node's features. The layers over the nodes normalise, drop and
+    add as in GPS. The vectors of evaluation are those of one draw unless ``eval_orders`` says how many predictions,
+    each of tokens and orders of its own, are averaged. :class:`WalkTokens` and :class:`WalkFeatureEncoder` draw for
+    places in the batch, and so predictions in evaluation depend on them; where nothing is random they are the same in
+    every batch.
 
     Args:
         config: Of encoders, readout and head.

@@ -65,8 +65,8 @@ class WalkFeatureEncoder(torch.nn.Module):
 
     Determinism: walks are the same for a seed, on every machine and for any number of threads; the network is bitwise,
     forward and backward, for a given state of torch's global generator.
-    Complexity: that of :func:`token_walks` and :meth:`TokenWalks.structure`, and ``O(N in_dim dim + S D dim (dim + s))``
-    time, ``O(S (D dim + s))`` memory for the ``S`` steps and starts of all walks.
+    Complexity: that of :func:`token_walks` and :meth:`TokenWalks.structure`, and
+    ``O(N in_dim dim + S D dim (dim + s))`` time, ``O(S (D dim + s))`` memory for ``S`` nodes of all walks.
     """
 
     is_random = True

@@ -15,6 +15,7 @@ from gnnkit.sequence import (
     GraphViT,
     GSMPlusPlus,
     Hybrid,
+    OrderedBlock,
     SequenceModelConfig,
     build_sequence_model,
 )
@@ -62,6 +63,12 @@ def test_every_block_trains(block: str, bidirectional: bool):
 @pytest.mark.parametrize("ordering", SequenceModelConfig.choices["ordering"])
 def test_every_ordering_trains(ordering: str):
     check_training(build_module._ORDERINGS[ordering], ordering=ordering)
+
+
+@pytest.mark.parametrize("kind", ["graph_mamba", "gmn"])
+@pytest.mark.parametrize("ordering", ["bfs", "degree"])
+def test_buckets_train(kind: str, ordering: str):
+    check_training(OrderedBlock, kind=kind, ordering=ordering, num_buckets=3, eval_orders=2)
 
 
 @pytest.mark.parametrize("conv", SequenceModelConfig.choices["conv"])
@@ -122,6 +129,10 @@ def test_options_reach_the_parts():
     assert layer.gps.global_layer.block.state_dim == 3
     assert isinstance(layer.gps.local, GCNConv)
     assert build(eval_orders=5).layers[0].eval_orders == 5
+    assert [layer.num_buckets for layer in build(num_buckets=3).layers] == [3, 3]
+    assert build(kind="gmn", num_buckets=2).layers[0].num_buckets == 2
+    encoder = build(kind="gmn", token_encoder="walk_features", token_encoder_options={"num_walks": 3}).token_encoder
+    assert (encoder.num_walks, encoder.edge_linear.in_features) == (3, 8)
     assert build(kind="gmn", eval_orders=5).eval_orders == 5
 
 
@@ -148,6 +159,12 @@ def test_options_reach_the_parts():
         ({"eval_orders": 0}, "eval_orders must be at least 1"),
         ({"body_options": {"num_heads": 2}}, "body_options are not read"),
         ({"kind": "gsm++", "eval_orders": 2}, "does not average over orders"),
+        ({"kind": "gsm++", "num_buckets": 2}, "has no buckets of nodes"),
+        ({"num_buckets": 0}, "num_buckets must be at least 1"),
+        (
+            {"kind": "gmn", "token_encoder": "walk_features", "token_encoder_options": {"num_walk": 2}},
+            'did you mean "num_walks"?',
+        ),
         ({"kind": "gsm++", "body_options": {"num_head": 2}}, 'did you mean "num_heads"?'),
         ({"kind": "graph_vit"}, '"patches" belongs to'),
         ({"kind": "gmn", "tokenizer": "patches"}, '"patches" belongs to'),

@@ -10,7 +10,7 @@ from torch_geometric.data import Batch
 from gnnkit import Graph, nn
 from gnnkit.errors import ConfigError, ShapeError
 from gnnkit.nn import NetworkConfig
-from gnnkit.sequence import GMN, GraphMambaLayer
+from gnnkit.sequence import GMN, GraphMambaLayer, WalkFeatureEncoder
 from tests.sequence.stand_ins import (
     ByDegree,
     GivenTokens,
@@ -163,6 +163,48 @@ def test_evaluation_averages_predictions_over_draws_if_told_so():
     tested.tokenizer.tokens = tokens
     assert not torch.allclose(one_by_one[0], one_by_one[1])
     torch.testing.assert_close(tested(data), sum(one_by_one) / 3)
+
+
+class Drawing(MeanOfMembers):
+    """An encoder that adds its seed."""
+
+    is_random = True
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim)
+        self.seeds: list[Any] = []
+
+    def forward(self, *given: Any, seed: int | None = None) -> Tensor:
+        self.seeds.append(seed)
+        return super().forward(*given)
+
+
+def test_an_encoder_that_draws_is_given_the_seed():
+    encoder = Drawing(DIM)
+    tested, data = model(token_encoder=encoder, eval_orders=3), random_graph(3, 5)
+    torch.manual_seed(7)
+    tested(data), tested(data)
+    torch.manual_seed(7)
+    tested(data)
+    first, second, again = encoder.seeds
+    assert first == again != second
+    tested.eval()(data)
+    assert encoder.seeds[3:] == [0, 1, 2]
+
+
+def test_walk_features_take_the_place_of_message_passing():
+    tested = model(token_encoder=WalkFeatureEncoder(DIM, DIM, edge_dim=DIM), token_block=Linear(DIM))
+    batch, _ = batch_of_awkward_graphs()
+    torch.manual_seed(7)
+    first, second = tested(batch), tested(batch)
+    torch.manual_seed(7)
+    assert torch.equal(tested(batch), first)
+    assert not torch.equal(second, first)
+    first.square().mean().backward()
+    assert all(value.grad is not None for value in tested.token_encoder.parameters())
+    tested.eval()
+    torch.manual_seed(9)
+    assert torch.equal(tested(batch), tested(batch))
 
 
 def test_every_parameter_learns():

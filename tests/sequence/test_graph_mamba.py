@@ -1,5 +1,6 @@
 """Graph-Mamba: its layer written out, what an order does and does not change, and random orders."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -8,9 +9,11 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from gnnkit import Graph, nn
-from gnnkit.errors import ConfigError, DtypeError, ShapeError
+from gnnkit.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
 from gnnkit.nn import NetworkConfig
 from gnnkit.sequence import Degree, GraphMamba, GraphMambaLayer, Mamba, OrderedBlock
+from gnnkit.sequence._batch import TIES, random_keys
+from gnnkit.sequence.ordered_block import drawn_buckets
 from tests.sequence.stand_ins import (
     ByDegree,
     MeanOfSequence,
@@ -21,6 +24,7 @@ from tests.sequence.stand_ins import (
 )
 
 DIM = 8
+PLAIN: dict[str, Any] = {"feed_forward": False, "local": None, "norm": "none"}
 
 
 @pytest.fixture(autouse=True)
@@ -185,6 +189,112 @@ def test_an_order_that_is_not_random_is_found_once():
     assert ordering.seeds == [0]
 
 
+def test_one_bucket_is_the_layer_without():
+    x, data = torch.randn(8, DIM), random_graph(8, 20)
+    graph, ptr = Graph.from_edge_index(data.edge_index, num_nodes=8), torch.tensor([0, 5, 8])
+    block = OrderedBlock(Reader(), num_buckets=3)
+    order = torch.tensor([4, 0, 2, 1, 3, 6, 5, 7])
+    plain = block(x, ptr, orders=[order])
+    for bucket in range(3):
+        torch.testing.assert_close(block(x, ptr, orders=[order], buckets=[torch.full((8,), bucket)]), plain)
+    ordering = ByDegree(noise=True)
+    tested, other = layer(ordering=ordering, num_buckets=1, **PLAIN), layer(ordering=ordering, **PLAIN)
+    other.load_state_dict(tested.state_dict())
+    assert torch.equal(tested(x, graph, seed=3)[0], other(x, graph, seed=3)[0])
+    assert not layer(num_buckets=1).is_random
+
+
+@pytest.mark.parametrize("block", [Reader(), Mamba(DIM, state_dim=4)], ids=["reader", "mamba"])
+def test_buckets_are_sequences_of_their_own(block: Any):
+    # The second graph has one node, the third none, the fourth leaves buckets empty.
+    sizes = [9, 1, 0, 3, 20]
+    ptr = torch.tensor([0, *sizes]).cumsum(0)
+    order = torch.cat([int(begin) + torch.randperm(size) for begin, size in zip(ptr, sizes, strict=False)])
+    bucket = torch.randint(4, (33,))
+    bucket[10:13] = 2
+    x = torch.randn(33, DIM)
+    expected = torch.full_like(x, torch.nan)
+    for begin, end in itertools.pairwise(ptr.tolist()):
+        for number in range(4):
+            nodes = torch.tensor([i for i in order[begin:end].tolist() if bucket[i] == number], dtype=torch.int64)
+            expected[nodes] = block(x[nodes], torch.tensor([0, len(nodes)]))
+    found = OrderedBlock(block, num_buckets=4)(x, ptr, orders=[order], buckets=[bucket])
+    torch.testing.assert_close(found, expected)
+    twice = OrderedBlock(block, num_buckets=4)(x, ptr, orders=[order, order], buckets=[bucket, 0 * bucket])
+    torch.testing.assert_close(twice, (found + OrderedBlock(block)(x, ptr, orders=[order])) / 2)
+
+
+def test_the_layer_reads_the_buckets_of_its_seed():
+    ordering = ByDegree()
+    tested = layer(ordering=ordering, num_buckets=3, **PLAIN).eval()
+    data = random_graph(30, 60)
+    graph, ptr = Graph.from_edge_index(data.edge_index, num_nodes=30), torch.tensor([0, 30])
+    x, order = torch.randn(30, DIM), ordering(graph, ptr)
+
+    def read(seed: int) -> Tensor:
+        buckets = [drawn_buckets(30, 3, seed, x.device)]
+        return tested.gps.global_layer(x, ptr, orders=[order], buckets=buckets)
+
+    assert not torch.equal(read(5), read(6))
+    torch.testing.assert_close(tested(x, graph, ptr=ptr, seed=5)[0], x + read(5))
+    torch.testing.assert_close(tested(x, graph, ptr=ptr, seed=6, order=order)[0], x + read(6))
+    averaging = layer(tested.gps.global_layer.block, ordering, num_buckets=3, eval_orders=2, **PLAIN).eval()
+    for given in (None, order):
+        out = averaging(x, graph, ptr=ptr, seed=5, order=given)[0]
+        torch.testing.assert_close(out, x + (read(10) + read(11)) / 2)
+
+
+def test_buckets_are_equally_likely():
+    cpu = torch.device("cpu")
+    share = torch.bincount(drawn_buckets(30000, 3, 1, cpu)) / 30000
+    assert share.numel() == 3
+    assert (share - 1 / 3).abs().max() < 0.02
+    # Apart from what breaks ties in an order, which has the same seed.
+    assert not torch.equal(drawn_buckets(50, 50, 1, cpu), random_keys(50, 1, TIES, cpu) % 50)
+
+
+def test_buckets_are_drawn_in_training_and_fixed_in_evaluation():
+    tested = model(num_buckets=3)
+    data = random_graph(30, 60)
+    torch.manual_seed(5)
+    first, second = tested(data), tested(data)
+    torch.manual_seed(5)
+    assert torch.equal(tested(data), first)
+    assert not torch.equal(second, first)
+    tested.eval()
+    state = torch.get_rng_state()
+    first = tested(data)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(99)
+    assert torch.equal(tested(data), first)
+    whole = model().eval()
+    whole.load_state_dict(tested.state_dict())
+    assert not torch.allclose(whole(data), first, rtol=1e-3)
+
+
+def test_gradients_through_buckets_are_those_of_differences():
+    block = OrderedBlock(Mamba(4, state_dim=2).double(), num_buckets=2)
+    ptr, order, bucket = torch.tensor([0, 4, 5]), torch.tensor([2, 0, 3, 1, 4]), torch.tensor([1, 0, 1, 1, 0])
+    x = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda given: block(given, ptr, orders=[order], buckets=[bucket]), x)
+
+
+@pytest.mark.parametrize(
+    ("buckets", "error", "words"),
+    [
+        ([], ShapeError, "buckets must be given for each order, 1, got 0"),
+        ([torch.zeros(3, dtype=torch.int64)], ShapeError, r"buckets must have shape \[2\]"),
+        ([torch.zeros(2)], DtypeError, r"buckets must be int64 \[2\]"),
+        ([torch.tensor([0, 3])], IndexRangeError, r"buckets must lie in \[0, 2\], got 0 to 3"),
+        ([torch.tensor([-1, 0])], IndexRangeError, "got -1 to 0"),
+    ],
+)
+def test_wrong_buckets_are_refused(buckets: list[Tensor], error: type[Exception], words: str):
+    block = OrderedBlock(RunningSum(2), num_buckets=3)
+    with pytest.raises(error, match=words):
+        block(torch.zeros(2, 2), torch.tensor([0, 2]), orders=[torch.tensor([0, 1])], buckets=buckets)
+
+
 def test_every_parameter_learns():
     tested = model(ByDegree(noise=True), dropout=0.1)
     tested(batch_of_awkward_graphs()[0]).square().mean().backward()
@@ -209,6 +319,9 @@ def test_wrong_parts_are_refused():
         layer(ordering=ByDegree(), eval_orders=5)
     with pytest.raises(ConfigError, match="eval_orders must be an integer of at least 1"):
         layer(eval_orders=0)
+    with pytest.raises(ConfigError, match="num_buckets must be an integer of at least 1"):
+        layer(num_buckets=0)
+    assert layer(eval_orders=5, num_buckets=2).is_random
     with pytest.raises(ConfigError, match="at least one layer"):
         GraphMamba(NetworkConfig(hidden_dim=DIM), [], node_dims=5, num_outputs=1)
     with pytest.raises(ConfigError, match="layer 0 has width 8"):

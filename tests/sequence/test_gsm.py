@@ -29,6 +29,7 @@ from gnnkit.sequence import (
     PageRank,
     PatchTokens,
     SubgraphTokenEncoder,
+    WalkFeatureEncoder,
     WalkTokens,
     hierarchical_affinity_clustering,
     hierarchical_positions,
@@ -348,6 +349,27 @@ def test_seeds_of_tokens():
         assert torch.equal(model(*given), model(*given, seed=0))
         model(*given, seed=11)
         assert tokenizer.seeds[3:] == [0, 0, 11]
+
+
+def test_seeds_of_encoders():
+    given = batch_of(*SOURCES)
+    encoder = WalkFeatureEncoder(DIM, DIM).double()
+    models = (
+        GSM(NodeTokens(), encoder, RunningSum(DIM)),
+        GSMPlusPlus(DIM, tokenizer=Ball(), encoder=encoder, block=RunningSum(DIM)).double(),
+        MixtureOfTokenizers(DIM, [Ball(), Ball()], [SumOfMembers(DIM), encoder], [RunningSum(DIM)] * 2).double(),
+    )
+    for model in models:
+        torch.manual_seed(7)
+        first = model(*given)
+        torch.manual_seed(7)
+        assert torch.equal(model(*given), first)
+        model.eval()
+        state = torch.get_rng_state()
+        assert torch.equal(model(*given), model(*given, seed=0))
+        assert torch.equal(torch.get_rng_state(), state)
+    for model in models[1:]:
+        assert not torch.equal(model(*given, seed=11), model(*given, seed=0))
 
 
 def test_plus_plus_learns_how_far_nodes_are_from_a_mark():

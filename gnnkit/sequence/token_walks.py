@@ -91,7 +91,7 @@ class TokenWalks:
         """
         check_count("window", window, 1)
         check_graphs(graph=graph)
-        if graph.num_src != self.num_nodes or graph.num_dst != self.num_nodes:
+        if graph.num_nodes != self.num_nodes:
             raise ShapeError(f"walks over {self.num_nodes} nodes need a graph of as many, got {graph.num_nodes}")
         source, target = graph.edge_index.long()
         pairs = _pair_keys(source, target, self.num_nodes).sort().values
@@ -137,8 +137,8 @@ def token_walks(
 
     Determinism: the same walks for a seed, on every machine and for any number of threads. Random numbers belong to
     seed, token, walk and step; those of a token depend on its place in the batch.
-    Complexity: that of :func:`gnnkit.ops.induced_subgraphs`, and ``O(K m L)`` time for ``K`` tokens, of which
-    ``log E'`` a step without ``backtracking`` for ``E'`` edges of all subgraphs.
+    Complexity: that of :func:`gnnkit.ops.induced_subgraphs`, and ``O(K m L)`` time for ``K`` tokens with
+    ``backtracking``, ``O(K m L log E')`` without for ``E'`` edges of all subgraphs.
     """
     check_count("num_walks", num_walks, 1)
     check_count("length", length, 1)

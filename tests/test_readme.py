@@ -57,7 +57,7 @@ def test_figures_are_those_of_the_committed_results():
         assert any(float(f"{median:.3g}") == value or round(median) == value for median in medians), value
 
 
-@pytest.mark.parametrize("name", ["gcn-epochs25-seed0", "graph-mamba-epochs15-seed0"])
+@pytest.mark.parametrize("name", ["gcn-epochs25-seed0", "graph-mamba-epochs15-seed0", "gmn-epochs15-seed0"])
 def test_short_rows_are_those_of_the_records(name: str):
     record = recorded(f"peptides-func/{name}.json")
     results = f"{record['final']['test']:.4f} | {record['final']['val']:.4f} | 1"

@@ -21,8 +21,8 @@ def long_range_section(content: Content) -> Iterator[str]:
     """RingTransfer and TreeNeighborsMatch: each task with its methods, the best first."""
     yield from ("## Long-range tasks", "", _measured_on(content["records"]))
     yield "A node must learn what stands at the far end of a ring, or, at the root of a binary tree, the value of the"
-    yield "leaf that carries its key. Test accuracy is that of the best validation epoch, the loss (cross-entropy) that of"
-    yield "the last epoch on what it trained on; a model that has solved its task stops early. `gnnkit run"
+    yield "leaf that carries its key. Test accuracy is that of the best validation epoch, the loss (cross-entropy) that"
+    yield "of the last epoch on what it trained on; a model that has solved its task stops early. `gnnkit run"
     yield "benchmarks/tables/<table>/<cell>.toml` repeats a row."
     yield ""
     yield "| task | guessing | method | test accuracy | training loss | epochs | parameters | minutes | seed |"

@@ -13,6 +13,7 @@ from benchmarks.accuracy_page import (
     state_tracking_section,
 )
 from benchmarks.expressivity.page import brec_section, untrained_section
+from benchmarks.long_range_page import long_range_results, long_range_section
 from benchmarks.measure import RESULTS, write_text
 from benchmarks.ops.entry import OURS
 from benchmarks.ops.record import SIZES
@@ -51,6 +52,8 @@ def lines_of(name: str, content: Content) -> Iterator[str]:
         return brec_section(content, measured_on(content["environment"]))
     if kind == "state-tracking":
         return state_tracking_section(content, measured_on(content["environment"]))
+    if kind == "long-range":
+        return long_range_section(content)
     if kind == "hypergraph-nodes":
         return hypergraph_nodes_section(content, measured_on(content["environment"]))
     if kind == "edge-learning":
@@ -65,7 +68,8 @@ def lines_of(name: str, content: Content) -> Iterator[str]:
 
 def committed_results() -> dict[str, Content]:
     """All result files that the page shows, by name: speeds, then what models learn."""
-    return read_results(RESULTS / "speed") | read_results(RESULTS) | read_results(RESULTS / "hypergraph")
+    speeds = read_results(RESULTS / "speed")
+    return speeds | read_results(RESULTS) | long_range_results(RESULTS) | read_results(RESULTS / "hypergraph")
 
 
 def read_results(folder: Path) -> dict[str, Content]:

@@ -69,6 +69,27 @@ def test_short_rows_are_those_of_the_records(name: str):
     assert record.get("eval_orders", 1) == 1
 
 
+def test_figures_of_ogbl_ddi_are_those_of_the_records():
+    (line,) = [part for part in README.split("\n\n") if part.startswith("ogbl-ddi by **short schedules**, one seed")]
+    line = " ".join(line.split())
+    for name in ("gcn", "sage", "ncn"):
+        record = recorded(f"ogbl-ddi/{name}-epochs5-seed0.json")
+        assert record["short_schedule"]
+        epochs = f"{record['epochs_run']} of {record['protocol_epochs']}"
+        assert re.search(rf"{record['final']['test']:.4f} \({record['method']}, {epochs}(?: epochs)?\)", line)
+
+
+def test_figures_of_the_graph_on_disk_are_those_of_the_record():
+    record = recorded("scale/out_of_core.json")
+    assert (record["options"]["nodes"], record["options"]["edges"], record["options"]["memory"]) == (
+        str(10**7), str(10**8), "8",
+    )  # fmt: skip
+    peak = max(step["peak_memory_mb"] for step in record["steps"].values())
+    text = " ".join(README.split())
+    assert f"took at most {peak / 1000:.1f} GB of memory besides mapped files" in text
+    assert f"200,000 seeds, {record['training']['batches']} batches" in text
+
+
 def test_published_row_of_graph_mamba_is_that_of_the_source():
     published = tomllib.loads((ROOT / "benchmarks/published.toml").read_text())["result"]
     (row,) = [row for row in published if (row["dataset"], row["method"]) == ("Peptides-func", "Graph-Mamba")]

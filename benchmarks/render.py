@@ -5,7 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy_page import edge_learning_section, hypergraph_nodes_section, state_tracking_section
+from benchmarks.accuracy_page import (
+    edge_learning_section,
+    hypergraph_nodes_section,
+    nodes_section,
+    state_tracking_section,
+)
 from benchmarks.expressivity.page import brec_section, untrained_section
 from benchmarks.measure import RESULTS, write_text
 from benchmarks.ops.entry import OURS
@@ -47,6 +52,8 @@ def lines_of(name: str, content: Content) -> Iterator[str]:
         return state_tracking_section(content, measured_on(content["environment"]))
     if kind == "hypergraph-nodes":
         return hypergraph_nodes_section(content, measured_on(content["environment"]))
+    if kind == "nodes":
+        return nodes_section(content["records"])
     if kind == "edge-learning":
         classes = content["classification"]
         return edge_learning_section(classes, measured_on(classes["environment"]))
@@ -55,7 +62,9 @@ def lines_of(name: str, content: Content) -> Iterator[str]:
 
 def committed_results() -> dict[str, Content]:
     """All result files that the page shows, by name: speeds, then what models learn."""
-    return read_results(RESULTS / "speed") | read_results(RESULTS) | read_results(RESULTS / "hypergraph")
+    found = read_results(RESULTS / "speed") | read_results(RESULTS) | read_results(RESULTS / "hypergraph")
+    records = list(read_results(RESULTS / "nodes").values())
+    return found | ({"nodes": {"kind": "nodes", "records": records}} if records else {})
 
 
 def read_results(folder: Path) -> dict[str, Content]:

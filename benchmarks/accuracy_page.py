@@ -55,8 +55,8 @@ def nodes_section(records: Sequence[Content]) -> Iterator[str]:
     yield from sorted({environment_of(record) for record in records})
     yield (
         "Test metric at the best validation epoch: mean and sample standard deviation over seeds (of weights, dropout "
-        "and sampler), all on one split. Time is the median over all epochs of all seeds, the scoring of validation and "
-        "test included, for which shaDow makes a subgraph of every node; what is computed once is in the first epoch "
+        "and sampler), all on one split. Time is the median over all epochs of all seeds, the scoring of validation "
+        "and test included, for which shaDow takes a subgraph of every node; what is computed once is in the first epoch "
         "or before it. Memory is the largest that was resident while training, data and libraries included, of the "
         "seed that took most, with `MALLOC_MMAP_THRESHOLD_=262144`: without, the C library's heap came to hold up to "
         "three times as much in some runs on whole graphs. **Taken beside other work on the machine**: times are rough."

@@ -56,10 +56,10 @@ def nodes_section(records: Sequence[Content]) -> Iterator[str]:
     yield (
         "Test metric at the best validation epoch: mean and sample standard deviation over seeds (of weights, dropout "
         "and sampler), all on one split. Time is the median over all epochs of all seeds, the scoring of validation "
-        "and test included, for which shaDow takes a subgraph of every node; what is computed once is in the first epoch "
-        "or before it. Memory is the largest that was resident while training, data and libraries included, of the "
-        "seed that took most, with `MALLOC_MMAP_THRESHOLD_=262144`: without, the C library's heap came to hold up to "
-        "three times as much in some runs on whole graphs. **Taken beside other work on the machine**: times are rough."
+        "and test included, for which shaDow takes a subgraph of every node; what is computed once is in the first "
+        "epoch or before it. Memory is the largest that was resident while training, data and libraries included: the "
+        "median, lowest and highest of the seeds. It depends on how the heap of the C library falls into pieces, which "
+        "differs from run to run. **Taken beside other work on the machine**: times are rough."
     )
     yield from ("", f"| {' | '.join(NODE_COLUMNS)} |", "|---" * len(NODE_COLUMNS) + "|")
     groups: dict[tuple[str, str, str], list[Content]] = defaultdict(list)
@@ -97,9 +97,14 @@ def node_cells(records: Sequence[Content]) -> tuple[str, ...]:
         epochs,
         str(first["steps_per_epoch"]),
         f"{seconds:.2f}",
-        "?" if None in memory else f"{max(memory) / 1e6:,.0f}",
+        "?" if None in memory else _megabytes(memory),
         f"{first['parameters']['total']:,}",
     )
+
+
+def _megabytes(sizes: Sequence[int]) -> str:
+    low, middle, high = (f"{size / 1e6:,.0f}" for size in (min(sizes), statistics.median(sizes), max(sizes)))
+    return f"{middle} ({low} to {high})"
 
 
 def environment_of(record: Content) -> str:

@@ -55,5 +55,5 @@ def test_records_of_nodes_become_one_row_for_all_seeds():
     assert "P, 1 thread of 4 cores, torch 9, commit abc." in page
     assert (
         "| d | m | p | accuracy | 0.6000 ± 0.1414 | 2 | 5 of 9, **short schedule**, 1 stopped early, after 4 at the "
-        "least | 3 | 2.00 | 7 | 1,234 |" in page
+        "least | 3 | 2.00 | 6 (5 to 7) | 1,234 |" in page
     )

@@ -86,7 +86,7 @@ class SampledNodeTask(NodeTask):
 
     def loss(self, forward: Forward, step: Any) -> tuple[Tensor, int]:
         """See the class; the number is that of the labels over which this is, or estimates, the mean."""
-        step = step.to(self.device)
+        step = step.to(str(self.device))
         outputs, labels = (rows.index_select(0, step.loss_nodes) for rows in (forward(step), step.y))
         if not self.estimates_loss:
             return masked_loss(self.loss_name, outputs, labels)
@@ -135,7 +135,7 @@ class SampledNodeTask(NodeTask):
         labels = self.data.y[self.data.train_mask]
         return int((~labels.isnan()).sum()) if labels.is_floating_point() else labels.numel()
 
-    def _what_is_used(self, config: ExperimentConfig, dataset: NodeDataset) -> str:
+    def _what_is_used(self, dataset: NodeDataset) -> str:
         return "[sampler] says what a step is of, and evaluation is on the whole graph except with shaDow"
 
 

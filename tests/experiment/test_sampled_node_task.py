@@ -53,14 +53,12 @@ def gradient(task: Any, config: Any, dataset: Any) -> tuple[float, Tensor]:
 
 
 @every_kind
-@pytest.mark.parametrize("inductive", [False, True])
-def test_every_kind_learns_and_is_recorded(kind, inductive, tmp_path, monkeypatch):
+def test_every_kind_learns_and_is_recorded(kind, tmp_path, monkeypatch):
     dataset = node_dataset()
     monkeypatch.setattr(run, "build_dataset", lambda config, **_: dataset)
-    sections = {"nodes": {"inductive": inductive}, "train": {"epochs": 25}}
+    sections = {"train": {"epochs": 16}}
     record = train(sampled(kind, sections=sections, **SMALL[kind]), tmp_path, progress=False)
-    # Subgraphs of the 32 training nodes leave little to learn from.
-    assert record["final"]["test"] > (0.6 if inductive else 0.8)
+    assert record["final"]["test"] > 0.7
     assert record["config"]["sampler"] == {"kind": kind, **SMALL[kind], "batches_per_step": 1}
     assert record["data"]["nodes"] == {"train": 32, "val": 16, "test": 32}
     assert config_from_dict(record["config"]).to_dict() == record["config"]

@@ -85,6 +85,9 @@ def node_cells(records: Sequence[Content]) -> tuple[str, ...]:
         epochs += f" of {first['protocol_epochs']}, **short schedule**"
     if stopped := [record["epochs_run"] for record in records if record["stopped_early"]]:
         epochs += f", {len(stopped)} stopped early, after {min(stopped)} at the least"
+    # Such a run had not come to its best yet.
+    if last := sum(record["final"]["best_epoch"] == record["epochs_run"] for record in records):
+        epochs += f", the last one best for {last}"
     seconds = statistics.median(value for record in records for value in record["timing"]["epoch_seconds"])
     memory = [record["training_memory_bytes"] for record in records]
     return (

@@ -46,8 +46,18 @@ def test_records_of_nodes_become_one_row_for_all_seeds():
         "short_schedule": True, "steps_per_epoch": 3, "parameters": {"total": 1234}, "environment": environment,
     }  # fmt: skip
     runs = [
-        {"final": {"test": 0.5}, "stopped_early": False, "epochs_run": 5, "timing": {"epoch_seconds": [9.0, 1.0, 2.0]}},
-        {"final": {"test": 0.7}, "stopped_early": True, "epochs_run": 4, "timing": {"epoch_seconds": [3.0, 0.5]}},
+        {
+            "final": {"test": 0.5, "best_epoch": 5},
+            "stopped_early": False,
+            "epochs_run": 5,
+            "timing": {"epoch_seconds": [9.0, 1.0, 2.0]},
+        },
+        {
+            "final": {"test": 0.7, "best_epoch": 2},
+            "stopped_early": True,
+            "epochs_run": 4,
+            "timing": {"epoch_seconds": [3.0, 0.5]},
+        },
     ]
     memory = [{"training_memory_bytes": 5_000_000}, {"training_memory_bytes": 7_000_000}]
     records = [common | run | used for run, used in zip(runs, memory, strict=True)]
@@ -55,5 +65,5 @@ def test_records_of_nodes_become_one_row_for_all_seeds():
     assert "P, 1 thread of 4 cores, torch 9, commit abc." in page
     assert (
         "| d | m | p | accuracy | 0.6000 ± 0.1414 | 2 | 5 of 9, **short schedule**, 1 stopped early, after 4 at the "
-        "least | 3 | 2.00 | 6 (5 to 7) | 1,234 |" in page
+        "least, the last one best for 1 | 3 | 2.00 | 6 (5 to 7) | 1,234 |" in page
     )

@@ -1,6 +1,8 @@
 """The sections of the page of benchmarks that are about what models learn."""
 
-from collections.abc import Iterator
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from benchmarks.state_tracking import Settings, table
@@ -63,3 +65,74 @@ def reconstruction_section(content: Content, measured_on: str) -> Iterator[str]:
             f"{row['test']['accuracy']:.4f} | {row['majority_accuracy']:.4f} | {row['epoch']} of {row['epochs_run']} | "
             f"{row['parameters']:,} |"
         )
+
+
+def nodes_section(records: Sequence[Content]) -> Iterator[str]:
+    """Nodes of one graph, trained on the whole graph or on samples of it."""
+    yield from ("## Whole graphs, GraphSAINT and shaDow", "")
+    yield from sorted({environment_of(record) for record in records})
+    yield (
+        "Test metric at the best validation epoch: mean and sample standard deviation over seeds (of weights, dropout "
+        "and sampler), all on one split. Time is the median over all epochs of all seeds, the scoring of validation "
+        "and test included, for which shaDow takes a subgraph of every node; what is computed once is in the first "
+        "epoch or before it. Memory is the largest that was resident while training, data and libraries included: the "
+        "median, lowest and highest of the seeds. It depends on how the heap of the C library falls into pieces, which "
+        "differs from run to run. **Taken beside other work on the machine**: times are rough."
+    )
+    yield from ("", f"| {' | '.join(NODE_COLUMNS)} |", "|---" * len(NODE_COLUMNS) + "|")
+    groups: dict[tuple[str, str, str], list[Content]] = defaultdict(list)
+    for record in records:
+        groups[record["dataset"], record["method"], record["protocol"]].append(record)
+    for key in sorted(groups):
+        yield f"| {' | '.join(node_cells(groups[key]))} |"
+
+
+NODE_COLUMNS = (
+    *("data", "method", "protocol", "metric", "test", "seeds", "epochs", "steps of one", "s/epoch", "memory, MB"),
+    "parameters",
+)
+
+
+def node_cells(records: Sequence[Content]) -> tuple[str, ...]:
+    """One row: runs that differ in their seeds."""
+    first = records[0]
+    test = [record["final"]["test"] for record in records]
+    spread = f" ± {statistics.stdev(test):.4f}" if len(test) > 1 else ""
+    epochs = str(first["epochs"])
+    if first["short_schedule"]:
+        epochs += f" of {first['protocol_epochs']}, **short schedule**"
+    if stopped := [record["epochs_run"] for record in records if record["stopped_early"]]:
+        epochs += f", {len(stopped)} stopped early, after {min(stopped)} at the least"
+    # Such a run had not come to its best yet.
+    if last := sum(record["final"]["best_epoch"] == record["epochs_run"] for record in records):
+        epochs += f", the last one best for {last}"
+    seconds = statistics.median(value for record in records for value in record["timing"]["epoch_seconds"])
+    memory = [record["training_memory_bytes"] for record in records]
+    return (
+        first["dataset"],
+        first["method"],
+        first["protocol"],
+        first["metric"],
+        f"{statistics.fmean(test):.4f}{spread}",
+        str(len(records)),
+        epochs,
+        str(first["steps_per_epoch"]),
+        f"{seconds:.2f}",
+        "?" if None in memory else _megabytes(memory),
+        f"{first['parameters']['total']:,}",
+    )
+
+
+def _megabytes(sizes: Sequence[int]) -> str:
+    low, middle, high = (f"{size / 1e6:,.0f}" for size in (min(sizes), statistics.median(sizes), max(sizes)))
+    return f"{middle} ({low} to {high})"
+
+
+def environment_of(record: Content) -> str:
+    """One sentence about where a record was made."""
+    environment = record["environment"]
+    machine, git = environment["machine"], environment.get("git")
+    threads = machine["torch_threads"]
+    where = f"{machine['cpu']}, {threads} thread{'s' if threads > 1 else ''} of {machine['cores']} cores"
+    commit = f", commit {git['commit'][:12]}{' with local changes' if git['dirty'] else ''}" if git else ""
+    return f"{where}, torch {environment['versions']['torch']}{commit}."

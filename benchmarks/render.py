@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.accuracy_page import (
     edge_learning_section,
     hypergraph_nodes_section,
+    nodes_section,
     reconstruction_section,
     state_tracking_section,
 )
@@ -56,6 +57,8 @@ def lines_of(name: str, content: Content) -> Iterator[str]:
         return long_range_section(content)
     if kind == "hypergraph-nodes":
         return hypergraph_nodes_section(content, measured_on(content["environment"]))
+    if kind == "nodes":
+        return nodes_section(content["records"])
     if kind == "edge-learning":
         classes, edges = content["classification"], content["reconstruction"]
         return chain(
@@ -68,8 +71,10 @@ def lines_of(name: str, content: Content) -> Iterator[str]:
 
 def committed_results() -> dict[str, Content]:
     """All result files that the page shows, by name: speeds, then what models learn."""
-    speeds = read_results(RESULTS / "speed")
-    return speeds | read_results(RESULTS) | long_range_results(RESULTS) | read_results(RESULTS / "hypergraph")
+    found = read_results(RESULTS / "speed") | read_results(RESULTS) | long_range_results(RESULTS)
+    found |= read_results(RESULTS / "hypergraph")
+    records = list(read_results(RESULTS / "nodes").values())
+    return found | ({"nodes": {"kind": "nodes", "records": records}} if records else {})
 
 
 def read_results(folder: Path) -> dict[str, Content]:

@@ -42,7 +42,7 @@ class NodeTask:
         """
         for name in self.unused_sizes:
             if getattr(config.train, name) is not None:
-                raise ConfigError(f"train.{name} cannot be set: {self._what_is_used(config, dataset)}; leave it out")
+                raise ConfigError(f"train.{name} cannot be set: {self._what_is_used(dataset)}; leave it out")
         self.processes = processes or Processes()
         self.loss_name: LossName = loss_for_task(config.train.loss, dataset.task)
         self.dataset = dataset
@@ -86,7 +86,7 @@ class NodeTask:
             mask = self.whole[f"{split}_mask"]
             yield Prediction(split, outputs[mask], labels[mask])
 
-    def _what_is_used(self, config: ExperimentConfig, dataset: NodeDataset) -> str:
+    def _what_is_used(self, dataset: NodeDataset) -> str:
         return f"a step is of the whole graph of {dataset.name}"
 
 

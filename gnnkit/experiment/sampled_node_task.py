@@ -103,7 +103,7 @@ class SampledNodeTask(NodeTask):
 
     def loss(self, forward: Forward, step: Any) -> tuple[Tensor, int]:
         """See the class; the number is that of the labels of which this is, or with each batch estimates, the mean."""
-        step = step.to(self.device)
+        step = step.to(str(self.device))
         outputs, labels = (rows.index_select(0, step.loss_nodes) for rows in (forward(step), step.y))
         if not self.estimates_loss:
             return masked_loss(self.loss_name, outputs, labels)
@@ -153,7 +153,7 @@ class SampledNodeTask(NodeTask):
         labels = self.data.y[self.data.train_mask]
         return int((~labels.isnan()).sum()) if labels.is_floating_point() else labels.numel()
 
-    def _what_is_used(self, config: ExperimentConfig, dataset: NodeDataset) -> str:
+    def _what_is_used(self, dataset: NodeDataset) -> str:
         return "[sampler] says what a step is of, and evaluation is on the whole graph except with shaDow"
 
 

@@ -73,8 +73,8 @@ def step_of(data: Any, batches: Sequence[Any]) -> Any:
         batches: A single one is taken as it is; of none, the union is a graph without nodes.
 
     Returns:
-        ``Data`` with what the batches have of ``data``, their norms, ``ptr`` where they have one, and ``loss_nodes``:
-        the nodes with a loss, int64, which are the targets, or the nodes of ``train_mask`` where there are none.
+        ``Data`` with what the batches have of ``data``; their norms; ``loss_nodes``, those with a loss, int64, which
+        are the targets, or else the nodes of ``train_mask``; and, of several subgraphs, ``ptr``, where each begins.
     """
     from gnnkit.sample import take
 
@@ -89,9 +89,9 @@ def step_of(data: Any, batches: Sequence[Any]) -> Any:
         for name in _NORMS:
             if name in batches[0]:
                 step[name] = torch.cat([batch[name] for batch in batches])
-        if "ptr" in batches[0]:
-            inner = [batch.ptr[:-1] + start for batch, start in starts]
-            step.ptr = torch.cat([*inner, sizes[-1:].to(inner[0])])
+        alone = torch.zeros(1, dtype=torch.int64, device=step.n_id.device)
+        begins = [(batch.ptr[:-1] if "ptr" in batch else alone) + start for batch, start in starts]
+        step.ptr = torch.cat([*begins, sizes[-1:].to(alone)])
     step.loss_nodes = torch.cat([loss_nodes(batch) + start for batch, start in starts])
     return step
 

@@ -36,3 +36,34 @@ def test_sections_name_what_was_absent_and_when_it_was_measured():
     page = render.render(render.MARK, {"other": plain})
     assert "## Other" in page
     assert "| a / b | 2.00 |" in page
+
+
+def test_records_of_nodes_become_one_row_for_all_seeds():
+    machine = {"cpu": "P", "torch_threads": 1, "cores": 4}
+    environment = {"machine": machine, "versions": {"torch": "9"}, "git": {"commit": "abc", "dirty": False}}
+    common = {
+        "dataset": "d", "method": "m", "protocol": "p", "metric": "accuracy", "epochs": 5, "protocol_epochs": 9,
+        "short_schedule": True, "steps_per_epoch": 3, "parameters": {"total": 1234}, "environment": environment,
+    }  # fmt: skip
+    runs = [
+        {
+            "final": {"test": 0.5, "best_epoch": 5},
+            "stopped_early": False,
+            "epochs_run": 5,
+            "timing": {"epoch_seconds": [9.0, 1.0, 2.0]},
+        },
+        {
+            "final": {"test": 0.7, "best_epoch": 2},
+            "stopped_early": True,
+            "epochs_run": 4,
+            "timing": {"epoch_seconds": [3.0, 0.5]},
+        },
+    ]
+    memory = [{"training_memory_bytes": 5_000_000}, {"training_memory_bytes": 7_000_000}]
+    records = [common | run | used for run, used in zip(runs, memory, strict=True)]
+    page = render.render(render.MARK, {"nodes": {"kind": "nodes", "records": records}})
+    assert "P, 1 thread of 4 cores, torch 9, commit abc." in page
+    assert (
+        "| d | m | p | accuracy | 0.6000 ± 0.1414 | 2 | 5 of 9, **short schedule**, 1 stopped early, after 4 at the "
+        "least, the last one best for 1 | 3 | 2.00 | 6 (5 to 7) | 1,234 |" in page
+    )

@@ -53,14 +53,12 @@ def gradient(task: Any, config: Any, dataset: Any) -> tuple[float, Tensor]:
 
 
 @every_kind
-@pytest.mark.parametrize("inductive", [False, True])
-def test_every_kind_learns_and_is_recorded(kind, inductive, tmp_path, monkeypatch):
+def test_every_kind_learns_and_is_recorded(kind, tmp_path, monkeypatch):
     dataset = node_dataset()
     monkeypatch.setattr(run, "build_dataset", lambda config, **_: dataset)
-    sections = {"nodes": {"inductive": inductive}, "train": {"epochs": 25}}
+    sections = {"train": {"epochs": 16}}
     record = train(sampled(kind, sections=sections, **SMALL[kind]), tmp_path, progress=False)
-    # Subgraphs of the 32 training nodes leave little to learn from.
-    assert record["final"]["test"] > (0.6 if inductive else 0.8)
+    assert record["final"]["test"] > 0.7
     assert record["config"]["sampler"] == {"kind": kind, **SMALL[kind], "batches_per_step": 1}
     assert record["data"]["nodes"] == {"train": 32, "val": 16, "test": 32}
     assert config_from_dict(record["config"]).to_dict() == record["config"]
@@ -169,10 +167,20 @@ def test_a_step_of_several_batches_is_their_disjoint_union(kind):
     losses, counts = zip(*(apart.loss(model, part) for part in parts), strict=True)
     expected = torch.stack([loss * count for loss, count in zip(losses, counts, strict=True)]).sum() / sum(counts)
     assert together.loss(model, first)[0].item() == pytest.approx(expected.item(), rel=1e-5)
-    if kind == "shadow":
-        assert first.ptr.tolist()[0] == 0
-        assert first.ptr.tolist()[-1] == first.num_nodes
-        assert len(first.ptr) == 1 + sum(counts)
+    assert first.ptr.tolist()[0] == 0
+    assert first.ptr.tolist()[-1] == first.num_nodes
+    assert len(first.ptr) == 1 + (sum(counts) if kind == "shadow" else len(parts))
+
+
+def test_global_attention_does_not_cross_the_batches_of_a_step():
+    dataset: Any = node_dataset()
+    sections = {"model": {"dropout": 0.0, "global_layer": "attention", "num_heads": 2}}
+    config = sampled("cluster", sections=sections, batches_per_step=4, num_parts=4)
+    torch.manual_seed(0)
+    model = build.build_model(config, dataset).eval()
+    (step,) = task_of(config, dataset).steps(0, 0)
+    apart = task_of(sampled("cluster", sections=sections, num_parts=4), dataset).steps(0, 0)
+    assert torch.allclose(model(step), torch.cat([model(part) for part in apart]), atol=1e-5)
 
 
 def test_global_attention_of_shadow_stays_within_the_subgraph_of_a_target():

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.accuracy_page import environment_of
 from gnnkit.experiment.record import read_record
 
 Content = dict[str, Any]
@@ -19,7 +20,8 @@ def long_range_results(folder: Path) -> dict[str, Content]:
 
 def long_range_section(content: Content) -> Iterator[str]:
     """RingTransfer and TreeNeighborsMatch: each task with its methods, the best first."""
-    yield from ("## Long-range tasks", "", _measured_on(content["records"]))
+    yield from ("## Long-range tasks", "")
+    yield " ".join(sorted({environment_of(record) for record in content["records"]}))
     yield "A node must learn what stands at the far end of a ring, or, at the root of a binary tree, the value of the"
     yield "leaf that carries its key. Test accuracy is that of the best validation epoch, the loss (cross-entropy) that"
     yield "of the last epoch on what it trained on; a model that has solved its task stops early. `gnnkit run"
@@ -62,16 +64,3 @@ def _epochs(record: Content) -> str:
     run, protocol = record["epochs_run"], record["protocol_epochs"]
     text = f"{run}" if run == protocol else f"{run} of {protocol}"
     return text + (", **short schedule**" if record["short_schedule"] else "")
-
-
-def _measured_on(records: list[Content]) -> str:
-    """One sentence about each machine that the records come from."""
-    found = set()
-    for record in records:
-        machine, versions = record["environment"]["machine"], record["environment"]["versions"]
-        threads = machine["torch_threads"]
-        found.add(
-            f"{machine['cpu']}, {threads} thread{'s' if threads > 1 else ''} of {machine['cores']} cores, "
-            f"torch {versions['torch']}."
-        )
-    return " ".join(sorted(found))

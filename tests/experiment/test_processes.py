@@ -17,7 +17,10 @@ from gnnkit.experiment.processes import Processes
 from tests.experiment import several
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without distributed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without distributed"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +127,6 @@ def test_an_error_in_one_process_ends_all(compared):
     assert other["data"] == "GnnkitError: no such file here"
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this platform has no SIGKILL")
 def test_a_run_whose_process_is_killed_says_so_and_goes_on_to_the_same_bits(compared, cache, tmp_path):
     folder = tmp_path / "killed"

@@ -106,7 +106,10 @@ def _place() -> str:
     """Which process speaks, where ``torchrun`` started several."""
     from gnnkit.experiment.launch import started
 
-    rank, count = started()
+    try:
+        rank, count = started()
+    except ConfigError:
+        return ""
     return f" [process {rank}]" if count > 1 else ""
 
 

@@ -46,7 +46,9 @@ def train(
 
     Started by ``torchrun``, the processes share the graphs, nodes or links of each step of the configuration, and those
     that are evaluated. The first of them alone reads and writes the folder. Without dropout and other random numbers in
-    the model, losses and metrics are those of one process but for rounding.
+    the model, losses and metrics are those of one process but for rounding; which is not little after epochs with a
+    bias in front of a batch normalisation: AdamW scales its gradient, nothing but rounding, up, and the running means
+    of evaluation follow.
 
     Args:
         config: What to run.

@@ -169,9 +169,8 @@ class Trainer:
                 ours[prediction.split].append((prediction.outputs.float(), prediction.labels))
                 if self.processes.count == 1:
                     self.observer.on_pause(self)
-        if self.processes.count == 1:
-            return {split: self._score(split, *_joined([ours[split]])) for split in splits}
-        ours = {split: [(outputs.cpu(), labels.cpu()) for outputs, labels in ours[split]] for split in splits}
+        if self.processes.count > 1:
+            ours = {split: [(outputs.cpu(), labels.cpu()) for outputs, labels in ours[split]] for split in splits}
         parts = self.processes.gathered(ours)
         scores = {split: self._score(split, *_joined([part[split] for part in parts])) for split in splits}
         # What the course of training depends on must be the same everywhere, to the last bit.

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from gnnkit.cli import main
 from gnnkit.errors import ConfigError
 from gnnkit.experiment.launch import launcher, local_device, started
 from gnnkit.experiment.processes import Processes
@@ -209,3 +210,11 @@ def test_an_environment_that_makes_no_sense_is_refused(rank, count, monkeypatch)
     monkeypatch.setenv("WORLD_SIZE", count)
     with pytest.raises(ConfigError, match="start with torchrun, or unset them"):
         started()
+
+
+def test_the_command_says_so_without_a_traceback(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("RANK", "one")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    config = ROOT / "benchmarks/tables/ring-transfer/gcn.toml"
+    assert main(["run", str(config), "--out", str(tmp_path)]) == 2
+    assert "gnnkit: RANK and WORLD_SIZE in the environment must be" in capsys.readouterr().err

@@ -12,16 +12,19 @@ JOBS ?= 2
 # Test processes: one for each processor, or WORKERS=0 for none but pytest's own.
 WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+# As many test processes as processors, and some tests start threads: those that wait must not keep others from running.
+test references sanitize sanitize-emulation: export OMP_WAIT_POLICY := passive
 # One instruction set: compiling with sanitizers is slow, and all are made of the same sources.
 SANITIZE_ISA ?= avx2
 SANITIZE = $(BIN)/cmake -S . -DGNNKIT_SANITIZE=ON -DGNNKIT_ISAS=$(SANITIZE_ISA) \
   -DGNNKIT_TORCH_DIR="$$($(BIN)/python build_backend/torch_location.py)"
 
-.PHONY: help demo test abi sanitize sanitize-emulation cuda emulation lint format bench bench-quick build clean
+.PHONY: help demo test references abi sanitize sanitize-emulation cuda emulation lint format bench bench-quick build clean
 
 help:
 	@echo "make demo    train three models on RingTransfer and show over-squashing (3 minutes)"
 	@echo "make test    run all tests"
+	@echo "make references  run the tests of operators and layers without the native library"
 	@echo "make cuda    compile the CUDA kernels with nvcc; needs no GPU"
 	@echo "make emulation   compile them for the host, so that the tests can run them"
 	@echo "make sanitize    run the tests of the kernels under AddressSanitizer and UndefinedBehaviorSanitizer"
@@ -49,6 +52,13 @@ demo: build
 
 test: build
 	$(PYTEST)
+
+# Without the native library everything runs on the reference operators. The fuzz tests are about the kernels, and so is
+# the comparison of kernels with references.
+references: export GNNKIT_DISABLE_EXT := 1
+references: build
+	$(PYTEST) -q -m "not slow" --ignore tests/ops/test_fuzz.py -k "not kernels_equal_references" \
+	  tests/ops tests/nn tests/test_graph.py
 
 # The run fails on a report, and unless the sanitizers report the mistakes of tests/sanitize/probe.cpp.
 sanitize: build

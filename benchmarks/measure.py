@@ -1,5 +1,6 @@
 """How things are timed here: in one process, in turns, after warm-up; medians with quartiles, never a best case."""
 
+import contextlib
 import ctypes
 import importlib.metadata
 import json
@@ -90,8 +91,8 @@ def extra_memory(run: Callable[[], object]) -> float | None:
     to the system first, so that the call cannot hide in what an earlier one has left behind. It sees native temporaries
     as well as tensors. What is computed once and cached is not counted, if ``run`` has been called before.
     """
+    release_memory()
     try:
-        ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")  # forgets the high-water mark
         before = _resident("VmRSS")
         result = run()
@@ -100,6 +101,16 @@ def extra_memory(run: Callable[[], object]) -> float | None:
         return None
     del result
     return round(max(peak - before, 0) / 1e6, 1)
+
+
+def release_memory() -> None:
+    """Gives the system back what has been freed, where the C library can.
+
+    Older versions of glibc hardly use aligned blocks of some megabytes again, as tensors are, when small ones lie between
+    them (its bug 14581): programs of many steps grow by gigabytes.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _resident(field: str) -> int:

@@ -17,7 +17,7 @@ from benchmarks.expressivity.comparison import Protocol, compare
 from benchmarks.expressivity.copies import matrix_of
 from benchmarks.expressivity.methods import METHODS, Method
 from benchmarks.expressivity.networks import HEADS, HIDDEN, LAYERS, OUTPUTS
-from benchmarks.measure import RESULTS, commit, environment, write_text
+from benchmarks.measure import RESULTS, commit, environment, release_memory, write_text
 from gnnkit.data import GraphDataset, load
 from gnnkit.data.brec import CATEGORIES
 
@@ -102,6 +102,7 @@ def brec_row(
                 failures.append(f"pair {number}: {type(error).__name__}: {error}")
                 continue
             write_text(path, json.dumps(kept) + "\n")
+            release_memory()
         outcomes[number] = kept
     row |= {"tried": len(numbers), "pairs": len(outcomes)}
     if failures:

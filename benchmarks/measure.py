@@ -106,8 +106,8 @@ def extra_memory(run: Callable[[], object]) -> float | None:
 def release_memory() -> None:
     """Gives the system back what has been freed, where the C library can.
 
-    Older versions of glibc hardly use aligned blocks of some megabytes again, as tensors are, when small ones lie between
-    them (its bug 14581): programs of many steps grow by gigabytes.
+    Older versions of glibc hardly use aligned blocks of some megabytes again, as tensors are, when small ones lie
+    between them (its bug 14581): programs of many steps grow by gigabytes.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,7 +1,5 @@
 """How things are timed here: in one process, in turns, after warm-up; medians with quartiles, never a best case."""
 
-import contextlib
-import ctypes
 import importlib.metadata
 import json
 import os
@@ -16,6 +14,7 @@ from typing import Any
 import torch
 
 import gnnkit
+from gnnkit.experiment.environment import release_memory
 
 RESULTS = Path(__file__).parent / "results"
 MEMORY_METHOD = (
@@ -101,16 +100,6 @@ def extra_memory(run: Callable[[], object]) -> float | None:
         return None
     del result
     return round(max(peak - before, 0) / 1e6, 1)
-
-
-def release_memory() -> None:
-    """Gives the system back what has been freed, where the C library can.
-
-    Older versions of glibc hardly use aligned blocks of some megabytes again, as tensors are, when small ones lie
-    between them (its bug 14581): programs of many steps grow by gigabytes.
-    """
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _resident(field: str) -> int:

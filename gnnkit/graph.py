@@ -1,5 +1,6 @@
 """The graph: destination-major CSR topology, checked once and immutable."""
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -158,14 +159,15 @@ class Graph:
         Determinism: bitwise.
         Complexity: ``O(E + N)`` time and memory, the first time.
         """
-        return self.cached("transpose", self._transpose)
+        origin: _Origin | None = self._derived.get("origin")
+        return self.cached("transpose", self._transpose) if origin is None else origin.graph(self)
 
     def _transpose(self) -> "Graph":
         rowptr, perm = torch.ops.gnnkit.sort_index(self.col, self.num_src)
         edge_id = perm if self.edge_id is None else self.edge_id.index_select(0, perm)
         turned = _trusted(rowptr, self.dst_of_position().index_select(0, perm), edge_id, self.num_dst)
         if not torch.compiler.is_compiling():
-            turned._derived["transpose"] = self
+            turned._derived["origin"] = _Origin(self)
         return turned
 
     def in_degree(self) -> Tensor:
@@ -205,6 +207,37 @@ class Graph:
         with torch.inference_mode(False):
             value = self._derived[key] = compute()
         return value
+
+
+class _Origin:
+    """The graph of which another is the transpose, which keeps its tensors and not itself.
+
+    A graph keeps its transpose. If that kept the graph in turn, memory of both would be free only when the cyclic
+    collector of Python comes by, which does not know how large they are: in training, batches would pile up.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._tensors = (graph.rowptr, graph.col, graph.edge_id, graph.num_src)
+        self._graph = weakref.ref(graph)
+
+    def graph(self, transpose: Graph) -> Graph:
+        """The graph itself while someone has it, else one of the same tensors."""
+        if torch.compiler.is_compiling():
+            return _trusted(*self._tensors)
+        graph = self._graph()
+        if graph is None:
+            graph = _trusted(*self._tensors)
+            graph._derived["transpose"] = transpose
+            self._graph = weakref.ref(graph)
+        return graph
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Weak references can be neither copied nor pickled: a copy has the tensors alone."""
+        return _origin, self._tensors
+
+
+def _origin(rowptr: Tensor, col: Tensor, edge_id: Tensor | None, num_src: int) -> _Origin:
+    return _Origin(_trusted(rowptr, col, edge_id, num_src))
 
 
 def _trusted(rowptr: Tensor, col: Tensor, edge_id: Tensor | None, num_src: int) -> Graph:

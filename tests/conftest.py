@@ -1,5 +1,6 @@
 """Fixtures of all tests: no network, a fixed seed, and a switch that fills fresh memory with NaN."""
 
+import gc
 import logging
 import os
 from collections.abc import Iterator
@@ -62,6 +63,15 @@ def restored_logging() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     own.setLevel(own_level)
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    """Nothing but the last reference to an object frees it."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 import copy
 import dataclasses
+import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -70,6 +72,49 @@ def test_copies_and_moves():
     assert torch.equal(twin.edge_index, graph.edge_index)
     with pytest.raises(DeviceError, match="nowhere"):
         graph.to("nowhere")
+
+
+def test_both_directions_are_freed_with_the_last_reference(without_collector: None):
+    graph = sample("odd").graph
+    watched = [weakref.ref(graph), weakref.ref(graph.transpose())]
+    assert watched[1]().transpose() is graph
+    del graph
+    assert [reference() for reference in watched] == [None, None]
+
+
+def test_a_transpose_outlives_its_graph_and_still_has_it():
+    graph = sample("odd").graph
+    tensors = (graph.rowptr, graph.col, graph.edge_id)
+    watched, turned = weakref.ref(graph), graph.transpose()
+    del graph
+    assert watched() is None
+    again = turned.transpose()
+    for actual, expected in zip((again.rowptr, again.col, again.edge_id), tensors, strict=True):
+        assert actual is expected
+    assert again.num_src == turned.num_dst
+    assert turned.transpose() is again
+    assert again.transpose() is turned
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda graph: pickle.loads(pickle.dumps(graph))])
+def test_copies_have_the_same_positions_both_ways(duplicate):
+    graph = sample("odd").graph
+    twin = duplicate(graph.transpose())
+    for actual, expected in ((twin, graph.transpose()), (twin.transpose(), graph), (duplicate(graph), graph)):
+        assert torch.equal(actual.rowptr, expected.rowptr)
+        assert torch.equal(actual.col, expected.col)
+        assert torch.equal(actual.edge_id, expected.edge_id)
+        assert actual.num_src == expected.num_src
+
+
+@pytest.mark.parametrize("add_self_loops", [True, False])
+@pytest.mark.parametrize("dst", [[0, 1, 1, 2], [1, 0, 2, 1]])
+def test_a_step_of_training_leaves_no_graph_to_the_collector(without_collector: None, add_self_loops, dst):
+    graph = Graph.from_edge_index(torch.tensor([[2, 0, 1, 0], dst]), num_nodes=3)
+    reference = weakref.ref(graph)
+    GCNConv(4, 4, add_self_loops=add_self_loops)(torch.randn(3, 4, requires_grad=True), graph).sum().backward()
+    del graph
+    assert reference() is None
 
 
 @pytest.mark.parametrize(

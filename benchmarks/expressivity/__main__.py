@@ -17,9 +17,10 @@ from benchmarks.expressivity.comparison import Protocol, compare
 from benchmarks.expressivity.copies import matrix_of
 from benchmarks.expressivity.methods import METHODS, Method
 from benchmarks.expressivity.networks import HEADS, HIDDEN, LAYERS, OUTPUTS
-from benchmarks.measure import RESULTS, commit, environment, release_memory, write_text
+from benchmarks.measure import RESULTS, commit, environment, write_text
 from gnnkit.data import GraphDataset, load
 from gnnkit.data.brec import CATEGORIES
+from gnnkit.experiment.environment import release_memory
 
 DATA = ("sr25", "csl", "sr16622", "sr261034", "sr281264", "sr291467", "sr401224", "sr361446", "sr351899", "sr351668")
 OUTPUT = {name: RESULTS / "speed" / f"expressivity-{name}.json" for name in ("untrained", "brec")}

@@ -20,6 +20,9 @@ from gnnkit.experiment.trainer import Trainer
 
 logger = logging.getLogger("gnnkit.experiment")
 
+_RELEASE_SECONDS = 10.0
+"""Time between two releases of freed memory, each of which takes some hundredths of a second."""
+
 
 class Interrupted(GnnkitError):
     """A signal ended the run after a checkpoint was written.
@@ -62,7 +65,7 @@ class Watcher:
         self.resume_command = resume_command
         self.resumes = 0
         self.earlier_seconds = 0.0
-        self.started = time.perf_counter()
+        self.started = self.released = time.perf_counter()
         self.log_length = 0
         self.saved_best = 0
         self.memory_before: int | None = None
@@ -121,13 +124,17 @@ class Watcher:
         state = trainer.state
         self._write("step", epoch=state.epoch + 1, step=state.step, global_step=state.global_step, **values)
         self.bar.update()
-        if self._is_time(trainer):
-            self.save(trainer)
-        self.on_pause(trainer)
+        self._end_step(trainer)
 
-    def _is_time(self, trainer: Trainer) -> bool:
+    def _end_step(self, trainer: Trainer) -> None:
         every, state = self.config.train.checkpoint_every_steps, trainer.state
-        return every is not None and state.global_step % every == 0 and state.step < trainer.steps_per_epoch
+        if every is not None and state.global_step % every == 0 and state.step < trainer.steps_per_epoch:
+            self.save(trainer)
+        now = time.perf_counter()
+        if now - self.released >= _RELEASE_SECONDS:
+            environment.release_memory()
+            self.released = now
+        self.on_pause(trainer)
 
     def on_pause(self, trainer: Trainer) -> None:
         """Ends the run if a signal came to any process. Raises Interrupted."""
@@ -254,9 +261,7 @@ class Follower(Watcher):
 
     def on_step(self, trainer: Trainer, values: dict[str, Any]) -> None:
         """Takes part in the checkpoint, when it is time, and ends with the others."""
-        if self._is_time(trainer):
-            self.save(trainer)
-        self.on_pause(trainer)
+        self._end_step(trainer)
 
     def on_epoch(self, trainer: Trainer, values: dict[str, Any], *, improved: bool) -> None:
         """Takes part in the checkpoint, and ends with the others."""

@@ -1,5 +1,9 @@
+import platform
+import resource
 import subprocess
+from pathlib import Path
 
+import pytest
 import torch
 
 from gnnkit import __version__
@@ -34,6 +38,22 @@ def test_peak_memory_can_be_counted_from_now_on():
     assert before is not None
     assert now is not None
     assert mebibyte < now < before - 100 * mebibyte
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_freed_memory_is_given_back():
+    # Small enough to come from the heap; the last one keeps the others from going back by themselves.
+    blocks = [torch.ones(2**13) for _ in range(4000)]
+    last = blocks.pop()
+    full = resident()
+    blocks.clear()
+    environment.release_memory()
+    assert resident() < full - 100 * 2**20
+    assert last.sum() == 2**13
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def test_backend_says_why_and_no_folders():

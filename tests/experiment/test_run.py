@@ -50,6 +50,15 @@ def stop_at(monkeypatch):
     return arrange
 
 
+@pytest.mark.parametrize(("seconds", "times"), [(0.0, 28), (1e9, 0)])
+def test_freed_memory_is_given_back_now_and_then(config, tmp_path, monkeypatch, seconds, times):
+    calls = []
+    monkeypatch.setattr(watcher, "_RELEASE_SECONDS", seconds)
+    monkeypatch.setattr(watcher.environment, "release_memory", lambda: calls.append(1))
+    train(config, tmp_path / "run", progress=False)
+    assert len(calls) == times
+
+
 def test_the_folder_of_a_run(whole, config):
     record, folder = whole
     assert json.loads((folder / "record.json").read_text()) == json.loads(json.dumps(record))

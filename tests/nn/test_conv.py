@@ -1,5 +1,6 @@
 """Layers against dense matrices, and what every layer must hold."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -231,6 +232,15 @@ def test_layers_repeat_bitwise(name: str):
 
     for first, second in zip(run(), run(), strict=True):
         assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_no_graph_outlives_a_step(name: str, without_collector: None):
+    graph, layer = Graph.from_edge_index(torch.randint(9, (2, 30)), num_nodes=9), LAYERS[name]()
+    nodes_of(layer(torch.randn(9, WIDTH, requires_grad=True), graph, edge_attr_of(layer, 30))).sum().backward()
+    reference = weakref.ref(graph)
+    del graph
+    assert reference() is None
 
 
 @pytest.mark.parametrize("name", LAYERS)

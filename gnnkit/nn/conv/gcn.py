@@ -147,17 +147,19 @@ class Normalization(NamedTuple):
     def of(cls, graph: Graph, add_self_loops: bool, dtype: torch.dtype) -> "Normalization":
         """Computed once per graph, in float32 at least: a narrower degree would be no whole number."""
 
-        def compute() -> Normalization:
+        def compute() -> tuple[Graph | None, Tensor]:
             ones = torch.ones(graph.num_edges, dtype=torch.promote_types(dtype, torch.float32), device=graph.device)
             looped, scaled = normalized(graph, ones, add_self_loops, 1.0)
             scaled = scaled.to(dtype)
             if looped.edge_id is None:
-                return cls(looped, scaled)
+                # A graph must not keep itself: only the cyclic collector would free it.
+                return None if looped is graph else looped, scaled
             # No caller gave these weights, so they may lie by position.
             by_position = Graph(looped.rowptr, looped.col, None, looped.num_src)
-            return cls(by_position, scaled.index_select(0, looped.edge_id))
+            return by_position, scaled.index_select(0, looped.edge_id)
 
-        return graph.cached(f"gcn_normalization/{add_self_loops}/{dtype}", compute)
+        kept, weight = graph.cached(f"gcn_normalization/{add_self_loops}/{dtype}", compute)
+        return cls(graph if kept is None else kept, weight)
 
     def propagate(self, x: Tensor) -> Tensor:
         """``x`` of the sources, ``[N, F]``, summed at the destinations."""

@@ -1,5 +1,7 @@
 """What all layers have in common: gradients, symmetries, rows of what is unused, repeatability, refusals."""
 
+import weakref
+
 import pytest
 import torch
 from torch import Tensor
@@ -115,6 +117,17 @@ def test_what_follows_from_the_hypergraph_is_computed_once(name: str):
     for graph, before in zip(ways, kept, strict=True):
         assert graph._derived.keys() == before.keys()
         assert all(graph._derived[key] is value for key, value in before.items())
+
+
+@every_layer
+def test_no_hypergraph_outlives_a_step(name: str, without_collector: None):
+    layer, hypergraph = made(name), random_hypergraph()
+    given = inputs_of(name, hypergraph)
+    given["x"].requires_grad_()
+    call(layer, hypergraph, given).sum().backward()
+    references = [weakref.ref(graph) for graph in (hypergraph.to_hyperedges, hypergraph.to_nodes)]
+    del hypergraph
+    assert [reference() for reference in references] == [None, None]
 
 
 # Rounding decides which pair of a hyperedge is the farthest.

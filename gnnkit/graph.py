@@ -45,7 +45,7 @@ class Graph:
     col: Tensor
     edge_id: Tensor | None
     num_src: int
-    _derived: dict[str, Any] = field(default_factory=dict, repr=False)
+    _derived: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Checks the topology. See the class."""

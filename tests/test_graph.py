@@ -107,6 +107,14 @@ def test_copies_have_the_same_positions_both_ways(duplicate):
         assert actual.num_src == expected.num_src
 
 
+def test_a_graph_made_from_another_derives_anew():
+    graph = Graph.from_edge_index(torch.tensor([[0, 1], [1, 2]]), num_nodes=3)
+    assert graph.transpose().num_dst == 3
+    wider = dataclasses.replace(graph, num_src=5)
+    assert wider.transpose().num_dst == 5
+    assert graph.transpose().num_dst == 3
+
+
 @pytest.mark.parametrize("add_self_loops", [True, False])
 @pytest.mark.parametrize("dst", [[0, 1, 1, 2], [1, 0, 2, 1]])
 def test_a_step_of_training_leaves_no_graph_to_the_collector(without_collector: None, add_self_loops, dst):

@@ -40,7 +40,7 @@ class CliqueComplex:
     column_edge: Tensor
     column_sign: Tensor
     face: Tensor
-    _derived: dict[str, Any] = field(default_factory=dict)
+    _derived: dict[str, Any] = field(default_factory=dict, init=False)
 
     @staticmethod
     def from_edge_index(edge_index: Tensor, num_nodes: int) -> "CliqueComplex":

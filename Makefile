@@ -53,12 +53,10 @@ demo: build
 test: build
 	$(PYTEST)
 
-# Without the native library everything runs on the reference operators. The fuzz tests are about the kernels, and so is
-# the comparison of kernels with references; what torch.compile traces does not depend on either.
+# Without the native library everything runs on the reference operators; the fuzz tests are about the kernels.
 references: export GNNKIT_DISABLE_EXT := 1
 references: build
-	$(PYTEST) -q -m "not slow" --ignore tests/ops/test_fuzz.py -k "not kernels_equal_references and not compile" \
-	  tests/ops tests/nn tests/test_graph.py
+	$(PYTEST) -q -m "not slow" --ignore tests/ops/test_fuzz.py tests/ops tests/nn tests/test_graph.py
 
 # The run fails on a report, and unless the sanitizers report the mistakes of tests/sanitize/probe.cpp.
 sanitize: build

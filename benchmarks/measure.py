@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 import gnnkit
-from gnnkit.experiment.environment import release_memory
+from gnnkit.experiment.environment import release_memory, restart_peak_memory
 
 RESULTS = Path(__file__).parent / "results"
 MEMORY_METHOD = (
@@ -90,14 +90,11 @@ def extra_memory(run: Callable[[], object]) -> float | None:
     to the system first, so that the call cannot hide in what an earlier one has left behind. It sees native temporaries
     as well as tensors. What is computed once and cached is not counted, if ``run`` has been called before.
     """
-    release_memory()
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # forgets the high-water mark
-        before = _resident("VmRSS")
-        result = run()
-        peak = _resident("VmHWM")
-    except (AttributeError, OSError, TypeError):
+    if not (release_memory() and restart_peak_memory()):
         return None
+    before = _resident("VmRSS")
+    result = run()
+    peak = _resident("VmHWM")
     del result
     return round(max(peak - before, 0) / 1e6, 1)
 

@@ -160,12 +160,17 @@ class Graph:
         Complexity: ``O(E + N)`` time and memory, the first time.
         """
         origin: _Origin | None = self._derived.get("origin")
-        return self.cached("transpose", self._transpose) if origin is None else origin.graph(self)
+        graph = None if origin is None else origin.graph()
+        return self.cached("transpose", self._transpose) if graph is None else graph
 
     def _transpose(self) -> "Graph":
-        rowptr, perm = torch.ops.gnnkit.sort_index(self.col, self.num_src)
-        edge_id = perm if self.edge_id is None else self.edge_id.index_select(0, perm)
-        turned = _trusted(rowptr, self.dst_of_position().index_select(0, perm), edge_id, self.num_dst)
+        origin: _Origin | None = self._derived.get("origin")
+        if origin is None:
+            rowptr, perm = torch.ops.gnnkit.sort_index(self.col, self.num_src)
+            edge_id = perm if self.edge_id is None else self.edge_id.index_select(0, perm)
+            turned = _trusted(rowptr, self.dst_of_position().index_select(0, perm), edge_id, self.num_dst)
+        else:
+            turned = _trusted(*origin.tensors)
         if not torch.compiler.is_compiling():
             turned._derived["origin"] = _Origin(self)
         return turned
@@ -213,27 +218,21 @@ class _Origin:
     """The graph of which another is the transpose, which keeps its tensors and not itself.
 
     A graph keeps its transpose. If that kept the graph in turn, memory of both would be free only when the cyclic
-    collector of Python comes by, which does not know how large they are: in training, batches would pile up.
+    collector of Python comes by, which does not know how large they are: in training, batches would pile up. Where the
+    graph is gone, its transpose makes and keeps one of the same tensors: then that one has the origin.
     """
 
     def __init__(self, graph: Graph) -> None:
-        self._tensors = (graph.rowptr, graph.col, graph.edge_id, graph.num_src)
+        self.tensors = (graph.rowptr, graph.col, graph.edge_id, graph.num_src)
         self._graph = weakref.ref(graph)
 
-    def graph(self, transpose: Graph) -> Graph:
-        """The graph itself while someone has it, else one of the same tensors."""
-        if torch.compiler.is_compiling():
-            return _trusted(*self._tensors)
-        graph = self._graph()
-        if graph is None:
-            graph = _trusted(*self._tensors)
-            graph._derived["transpose"] = transpose
-            self._graph = weakref.ref(graph)
-        return graph
+    def graph(self) -> Graph | None:
+        """The graph itself while someone has it; None in a trace, to which it does not belong."""
+        return None if torch.compiler.is_compiling() else self._graph()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Weak references can be neither copied nor pickled: a copy has the tensors alone."""
-        return _origin, self._tensors
+        return _origin, self.tensors
 
 
 def _origin(rowptr: Tensor, col: Tensor, edge_id: Tensor | None, num_src: int) -> _Origin:

@@ -96,6 +96,15 @@ def test_a_transpose_outlives_its_graph_and_still_has_it():
     assert again.transpose() is turned
 
 
+def test_what_follows_from_a_transpose_is_kept_without_its_graph(without_collector: None):
+    turned = sample("odd").graph.transpose()
+    kept = turned.transpose().cached("answer", lambda: object())
+    assert turned.transpose().cached("answer", lambda: object()) is kept
+    watched = [weakref.ref(turned), weakref.ref(turned.transpose())]
+    del turned
+    assert [reference() for reference in watched] == [None, None]
+
+
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda graph: pickle.loads(pickle.dumps(graph))])
 def test_copies_have_the_same_positions_both_ways(duplicate):
     graph = sample("odd").graph

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+import torch
+
 from benchmarks.rewiring.page import cell
 from gnnkit.data.brec import CATEGORIES
 
@@ -82,10 +84,9 @@ def brec_section(content: Content, measured_on: str) -> Iterator[str]:
         f"{protocol['threshold']:g}. T^2 is computed as the authors' program does it, without the factor "
         f"{protocol['copies']} of the test statistic, and with a spread of {protocol['rounding']:g} of the size of the "
         "outputs for rounding, since it is not defined where all copies of a graph give the same outputs. The program "
-        "takes a pseudo-inverse, which leaves out directions whose spread is below 2e-6 of the largest (all of them, "
-        "and T^2 is 0, where copies give the same outputs); that count has a column of its own. It loses most where "
-        "features turn with the numbering of the nodes, as those of ResistanceEmbedding do: then some directions "
-        "spread far more than those in which the graphs differ. Where T^2 between copies "
+        "takes a pseudo-inverse, which leaves out directions whose spread is below "
+        f"{network['outputs'] * torch.finfo(torch.float32).eps:.0e} of the largest (all of them, and T^2 is 0, where "
+        "copies give the same outputs); that count has a column of its own. Where T^2 between copies "
         "of one graph exceeds the bound too, the pair is unreliable and does not count. The features of every copy are "
         "computed from that copy; random ones "
         f"are drawn once for each. Seed {protocol['seed']}."

@@ -1,6 +1,5 @@
 """What a record says about where it was made, and the memory of the process."""
 
-import contextlib
 import ctypes
 import hashlib
 import importlib.metadata
@@ -105,14 +104,17 @@ def restart_peak_memory() -> bool:
     return True
 
 
-def release_memory() -> None:
-    """Gives the system back what has been freed, where the C library can (glibc).
+def release_memory() -> bool:
+    """Gives the system back what has been freed; whether the C library can (glibc does).
 
     Older versions of glibc hardly use aligned blocks of some megabytes again, as tensors are, when small ones lie
-    between them (its bug 14581): after enough steps of training a process is several times as large as what it holds.
+    between them (its bug 14581): after many steps of training a process may be several times as large as what it holds.
     """
-    with contextlib.suppress(AttributeError, OSError, TypeError):
+    try:
         ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):
+        return False
+    return True
 
 
 def _cpu_model() -> str:
